@@ -1,0 +1,60 @@
+"""Raw text to a trained BERT encoder; pretraining and fine-tuning are the same run.
+
+Names load on first use, so that `import bertwright` and `bertwright --help` cost no PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import BertConfig, TrainerCallback
+    from transformers import BertTokenizer as BertTokenizerFast
+
+    from . import tasks
+    from .data.store import TokenStore
+    from .encoders.base import Encoder
+    from .errors import BertwrightError
+    from .flow import Batch
+    from .tasks.model import Model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Batch": "bertwright.flow",
+    "BertConfig": "transformers",
+    "BertTokenizerFast": "transformers",
+    "BertwrightError": "bertwright.errors",
+    "Encoder": "bertwright.encoders.base",
+    "Model": "bertwright.tasks.model",
+    "TokenStore": "bertwright.data.store",
+    "TrainerCallback": "transformers",
+}
+
+__all__ = [
+    "Batch",
+    "BertConfig",
+    "BertTokenizerFast",
+    "BertwrightError",
+    "Encoder",
+    "Model",
+    "TokenStore",
+    "TrainerCallback",
+    "__version__",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tasks":
+        return importlib.import_module("bertwright.tasks")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bertwright' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

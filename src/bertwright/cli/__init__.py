@@ -1,0 +1,54 @@
+"""The command line: one file a verb. Nothing heavy is imported before a verb runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from ..errors import BertwrightError
+from . import options
+from .evaluate import evaluate
+from .fill import fill
+from .finetune import finetune
+from .inspect import inspect
+from .predict import predict
+from .prepare import prepare
+from .pretrain import pretrain
+from .quickstart import quickstart
+from .train import train
+
+app = typer.Typer(
+    name="bertwright",
+    help="Raw text in, a trained and documented BERT out; and from it a classifier.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for verb in (quickstart, prepare, pretrain, finetune, train, evaluate, predict, fill, inspect):
+    app.command()(verb)
+
+
+@app.callback()
+def root(context: typer.Context, version: options.Version = False) -> None:
+    """Raw text in, a trained and documented BERT out; and from it a classifier."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """The console script. Ends with 0, with 2 and one line on what a person can mend, or as a signal asks."""
+    # Threads that wait for each other asleep: spinning, as is OpenMP's habit, is a few per cent faster on an idle
+    machine # and several times slower as soon as another program wants a core. It is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE") try: sys.exit(app(standalone_mode=False) or 0) except
+    BertwrightError as error: _end(str(error), 2, error) except typer.TyperException as error:
+    _end(error.format_message(), 2, error) except (typer.Abort, KeyboardInterrupt): _end("interrupted", 130, None)
+    except BrokenPipeError: sys.exit(141)
+
+
+def _end(message: str, status: int, error: Exception | None) -> None:
+    if error is not None and options.debugging():
+        raise error
+    print(f"bertwright: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,27 @@
+"""`bertwright fill CHECKPOINT "text with [MASK]"`: the words a masked-LM model puts there."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def fill(
+    checkpoint: options.Checkpoint,
+    text: Annotated[str, typer.Argument(help="A text with one [MASK] or several.")],
+    top: Annotated[int, typer.Option(help="How many words for each.")] = 5,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fill the masks of a text."""
+    from ..run.answering import filler
+
+    for number, words in enumerate(filler(checkpoint).fill(text, top), 1):
+        if as_json:
+            typer.echo(json.dumps([{"token": word, "probability": share} for word, share in words], ensure_ascii=False))
+        else:
+            typer.echo(f"[MASK] {number}: " + "  ".join(f"{word} {share:.1%}" for word, share in words))

@@ -1,0 +1,55 @@
+"""`bertwright finetune CHECKPOINT --task T --train F --dev F --out RUN`: a task learned on top of an encoder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options
+from .recipes import carry_out, nested
+
+
+def finetune(
+    checkpoint: options.Checkpoint,
+    train: Annotated[list[str], typer.Option(help="Labelled rows: .jsonl .csv .tsv .parquet; repeatable.")],
+    out: options.Out,
+    dev: Annotated[list[str] | None, typer.Option(help="Rows to judge by; a tenth of --train without it.")] = None,
+    task: Annotated[str, typer.Option(help="What is learned.")] = "classify",
+    start: Annotated[
+        str | None, typer.Option(help="`scratch`: the same model from random weights, to compare.")
+    ] = None,
+    text_field: options.TextField = None,
+    label_field: options.LabelField = None,
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    budget: options.Budget = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Rate = None,
+    length: options.Length = None,
+    freeze: options.Freeze = None,
+    seed: options.Seed = 1,
+    sets: options.Sets = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fine-tune an encoder on labelled rows."""
+    given = {
+        "out": str(out),
+        "task": task,
+        "seed": seed,
+        f"tasks.{task}.text_field": text_field,
+        f"tasks.{task}.label_field": label_field,
+        "data.train": train,
+        "data.dev": dev,
+        "data.length": length,
+        "encoder.start": start or checkpoint,
+        "encoder.like": checkpoint if start else None,
+        "encoder.freeze": freeze,
+        "train.steps": steps,
+        "train.epochs": epochs,
+        "train.budget": budget,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+    }
+    carry_out(nested(given), sets, as_json)

@@ -1,0 +1,28 @@
+"""`bertwright predict CHECKPOINT --input F`: rows in, JSON lines out."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def predict(
+    checkpoint: options.Checkpoint,
+    inputs: Annotated[
+        list[str], typer.Option("--input", help="Rows to label: .jsonl .csv .tsv .txt, or -; repeatable.")
+    ],
+    length: options.Length = None,
+    debug: options.Debug = False,
+) -> None:
+    """Label rows with a fine-tuned model."""
+    from ..run.answering import Answerer
+    from ..text.formats import read_rows
+
+    rows = chain.from_iterable(read_rows(file) for file in inputs)
+    for row in Answerer(checkpoint, length=length or 128).predict(rows):
+        typer.echo(json.dumps(row, ensure_ascii=False))

@@ -1,0 +1,53 @@
+"""`bertwright pretrain STORE --out RUN`: an encoder from random weights, or one that goes on learning from text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options
+from .recipes import carry_out, nested
+
+
+def pretrain(
+    store: Annotated[str, typer.Argument(help="A token store, made by `bertwright prepare`.")],
+    out: options.Out,
+    objective: Annotated[
+        str, typer.Option(help="What is learned; several are joined by +, as in mlm+nsp.")
+    ] = "mlm+nsp",
+    size: Annotated[str, typer.Option(help="tiny, mini, small, medium, base or large.")] = "mini",
+    arch: Annotated[str, typer.Option(help="The architecture.")] = "bert",
+    init: options.Init = None,
+    start: Annotated[str, typer.Option(help="A checkpoint to go on from, instead of random weights.")] = "scratch",
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    budget: options.Budget = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Rate = None,
+    length: options.Length = None,
+    freeze: options.Freeze = None,
+    seed: options.Seed = 1,
+    sets: options.Sets = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Pretrain an encoder on a token store."""
+    given = {
+        "out": str(out),
+        "task": objective,
+        "seed": seed,
+        "data.store": store,
+        "data.length": length,
+        "encoder.start": start,
+        "encoder.arch": arch,
+        "encoder.size": size,
+        "encoder.init": init,
+        "encoder.freeze": freeze,
+        "train.steps": steps,
+        "train.epochs": epochs,
+        "train.budget": budget,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+    }
+    carry_out(nested(given), sets, as_json)

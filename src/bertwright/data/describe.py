@@ -1,0 +1,59 @@
+"""A token store in a few lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..text.sentences import WITHOUT_SPACES
+from .store import TokenStore
+
+
+def describe(store: TokenStore) -> list[str]:
+    """What a store holds and what was met when it was made, a line each."""
+    manifest = store.manifest
+    train, heldout = manifest["parts"]["train"], manifest["parts"]["heldout"]
+    whole = {name: train[name] + heldout[name] for name in train}
+    word = "character" if manifest["language"] in WITHOUT_SPACES else "word"
+    size = sum(file["bytes"] for name, file in manifest["files"].items() if name.endswith(".bin"))
+    return [
+        f"{store.path}: token store {store.fingerprint[:12]}, language {manifest['language']}",
+        f"{whole['documents']:,} documents, {whole['sentences']:,} sentences, {whole['words']:,} {word}s, "
+        f"{whole['tokens']:,} tokens",
+        f"{whole['tokens'] / whole['words']:.3f} tokens per {word}, {whole['unknown'] / whole['tokens']:.3%} unknown, "
+        f"{size / whole['tokens']:.3f} bytes per token",
+        f"vocabulary of {store.vocab_size:,} entries ({_origin(manifest)}), ids as {manifest['dtype']}",
+        _heldout_line(heldout, whole),
+        *_notes(manifest["reading"], whole),
+        *(f"  {word} -> {' '.join(pieces)}" for word, pieces in manifest["samples"].items()),
+    ]
+
+
+def _origin(manifest: Mapping[str, Any]) -> str:
+    settings = manifest["made"]["settings"]
+    if settings["tokenizer"]:
+        return f"a given tokenizer, {settings['tokenizer'][:12]}"
+    case = "lower-cased" if settings["lower_case"] else "cased"
+    return f"trained, {case}, accents {'stripped' if settings['strip_accents'] else 'kept'}"
+
+
+def _heldout_line(heldout: Mapping[str, int], whole: Mapping[str, int]) -> str:
+    if heldout["documents"]:
+        share = heldout["tokens"] / whole["tokens"]
+        return f"held out: {heldout['documents']:,} documents, {heldout['tokens']:,} tokens ({share:.2%})"
+    if whole["documents"] == 1:
+        return "held out: nothing, for there is a single document (are documents separated by blank lines?)"
+    return "held out: nothing"
+
+
+def _notes(reading: Mapping[str, Any], whole: Mapping[str, int]) -> list[str]:
+    empty = reading["empty"] + whole["without_tokens"]
+    layouts = ", ".join(f"{layout} ({count} files)" for layout, count in reading["layouts"].items())
+    notes = [
+        (layouts, f"layout of .txt: {layouts}"),
+        (reading["undecodable"], f"{reading['undecodable']:,} bytes were not UTF-8 and were replaced"),
+        (empty, f"{empty:,} empty documents were skipped"),
+        (reading["empty_files"], f"{reading['empty_files']:,} files without text were skipped"),
+        (reading["cut"], f"{reading['cut']:,} cuts were made in documents of over 4,000,000 characters"),
+    ]
+    return [line for happened, line in notes if happened]

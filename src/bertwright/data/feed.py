@@ -1,0 +1,40 @@
+"""From the plan to the model: the labelled micro-batches of a step, or of everything once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..flow import Batch, Example, Vocabulary
+from ..seeds import Draws
+from .pack import pack, split, windows
+from .plan import Plan
+
+Label = Callable[[Batch, list[Example], Draws], Batch]
+
+
+class Feed:
+    """`feed(step)` is the list of micro-batches of that step, each at most `micro_tokens` large.
+
+    How a step is divided into micro-batches changes neither its examples nor what is hidden in them.
+    """
+
+    def __init__(self, plan: Plan[Any], label: Label, vocabulary: Vocabulary, micro_tokens: int) -> None:
+        self.plan = plan
+        self._label = label
+        self._vocabulary = vocabulary
+        self._micro_tokens = micro_tokens
+        self._draws = Draws(plan.seed, "label")
+
+    def __call__(self, step: int) -> list[Batch]:
+        groups = split(self.plan.examples(step), self._micro_tokens)
+        return [self._label(pack(group, self._vocabulary), group, self._draws) for group in groups]
+
+
+def once(
+    examples: Iterable[Example], label: Label, vocabulary: Vocabulary, micro_tokens: int, seed: int
+) -> Iterator[Batch]:
+    """Every example once, labelled with draws of `seed`: the same masks whenever it is asked for."""
+    draws = Draws(seed, "evaluate")
+    for group in windows(examples, micro_tokens):
+        yield label(pack(group, vocabulary), group, draws)

@@ -1,0 +1,274 @@
+"""Checkpoints as transformers keeps them: `config.json` and safetensors files, read into modules and written from them.
+
+Nothing is unpickled and no code of a checkpoint runs: a folder that holds only a pickle is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from ..errors import CheckpointError, RunError
+from ..files import sync
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+
+_OLD = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+_COPIES = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+_TIED = "cls.predictions.decoder.weight"
+_EMBEDDING = "embeddings.word_embeddings.weight"
+_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of the tensors that were asked for, under transformers' names."""
+
+    loaded: list[str]
+    missing: list[str]
+    """Asked for and not in the checkpoint."""
+    unused: list[str]
+    """In the checkpoint and not asked for; tied copies and buffers left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder of transformers' make, opened: its config, and which file holds each tensor."""
+
+    path: Path
+    config: PretrainedConfig
+    files: Mapping[str, Path]
+    """By the tensor's name as stored."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> Checkpoint:
+        """Reads the config and the list of tensors, no tensor yet.
+
+        Raises CheckpointError when the folder, its config or its weights are missing, damaged or of an unknown make.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise CheckpointError(f"{path}: no such folder; a checkpoint is a folder with {CONFIG} and {WEIGHTS}")
+        return cls(path, _read_config(path), _list_tensors(path))
+
+    def load_into(
+        self,
+        module: nn.Module,
+        names: Mapping[str, str],
+        optional: Collection[str] | Callable[[str], bool] | None = None,
+        base: str | None = None,
+    ) -> Loaded:
+        """Copies tensors into the parameters of `module`, which `names` maps to transformers' names (see `hf_names`).
+
+        The checkpoint may carry the base model's prefix or not, the norms' names of 2018, and tied copies. `optional`
+        says which of transformers' names may be missing: these, those for which it is true, or (None) all of them.
+        `base` is that prefix without its dot; the config's model type by default. Raises CheckpointError, naming both
+        sides, when a shape differs or a tensor is missing that may not be; then nothing has been copied.
+        """
+        stored = _Stored(self.files, f"{base or self.config.model_type}.")
+        pairs = {own: (name, stored.find(name)) for own, name in names.items()}
+        missing = [name for name, key in pairs.values() if key is None]
+        may_miss = _predicate(optional)
+        if needed := [name for name in missing if not may_miss(name)]:
+            raise CheckpointError(
+                f"{self.path}: {_two_sides(needed, stored.left({k for _, k in pairs.values() if k}))}"
+            )
+        self._check_shapes(module, pairs)
+        if any(name.startswith("cls.predictions.") for name, _ in pairs.values()):
+            self._check_tied(stored)
+        for own, (_, key) in pairs.items():
+            if key is not None:
+                with torch.no_grad():
+                    module.get_parameter(own).copy_(self.tensor(key))
+        used = {key for _, key in pairs.values() if key}
+        return Loaded([name for name, key in pairs.values() if key], missing, stored.left(used))
+
+    def tensor(self, key: str) -> Tensor:
+        """One tensor, by its name as stored."""
+        with _opened(self.files[key]) as file:
+            return file.get_tensor(key)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of one tensor, by its name as stored, without reading it."""
+        with _opened(self.files[key]) as file:
+            return tuple(file.get_slice(key).get_shape())
+
+    def _check_shapes(self, module: nn.Module, pairs: Mapping[str, tuple[str, str | None]]) -> None:
+        differ = []
+        for own, (name, key) in pairs.items():
+            ours = tuple(module.get_parameter(own).shape)
+            if key is not None and (theirs := self.shape(key)) != ours:
+                differ.append(f"{name} {list(ours)} in the model, {list(theirs)} in the checkpoint")
+        if differ:
+            raise CheckpointError(f"{self.path}: shapes differ: {_some(differ, '; ')}")
+
+    def _check_tied(self, stored: _Stored) -> None:
+        """A vocabulary head of its own weights cannot be kept: ours multiplies by the word embeddings."""
+        copy, original = stored.find(_TIED), stored.find(_EMBEDDING)
+        if copy and original and not torch.equal(self.tensor(copy), self.tensor(original)):
+            raise CheckpointError(
+                f"{self.path}: {copy} differs from {original}; only heads tied to the embeddings load"
+            )
+
+
+class _Stored:
+    """A checkpoint's names, found by transformers' present ones."""
+
+    def __init__(self, keys: Iterable[str], prefix: str) -> None:
+        self._prefix = prefix
+        self._by_plain: dict[str, str] = {}
+        for key in keys:
+            # A tensor and its tied copy fall together: the one that needs no renaming wins.
+            plain = self._plain(key)
+            if plain not in self._by_plain or key.removeprefix(prefix) == plain:
+                self._by_plain[plain] = key
+        self._keys = list(keys)
+
+    def _plain(self, key: str) -> str:
+        key = key.removeprefix(self._prefix)
+        for old, new in _OLD.items():
+            if key.endswith(old):
+                key = key.removesuffix(old) + new
+        return _COPIES.get(key, key)
+
+    def find(self, name: str) -> str | None:
+        """The stored name of what transformers calls `name`; None where there is none."""
+        return self._by_plain.get(self._plain(name))
+
+    def left(self, used: set[str]) -> list[str]:
+        """The stored names that are neither `used` nor copies of those, nor buffers."""
+        plain = {self._plain(key) for key in used} | {_TIED, *_BUFFERS}
+        return [key for key in self._keys if self._plain(key) not in plain]
+
+
+def save(path: str | Path, config: PretrainedConfig, tensors: Mapping[str, Tensor], architecture: str) -> None:
+    """Writes `config.json` and `model.safetensors` for transformers' class `architecture`, making the folder.
+
+    `tensors` go by transformers' full names and are written in fp32. Each file appears whole or not at all. Raises
+    RunError when they cannot be written (no space, no right); then neither has changed.
+    """
+    path = Path(path)
+    config = deepcopy(config)
+    config.architectures = [architecture]
+    config.dtype = "float32"
+    whole = {name: x.detach().to("cpu", torch.float32, copy=True).contiguous() for name, x in tensors.items()}
+    new = {path / name: path / f".{name}.{os.getpid()}.new" for name in (WEIGHTS, CONFIG)}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        save_file(whole, new[path / WEIGHTS], metadata={"format": "pt"})
+        new[path / CONFIG].write_text(config.to_json_string(), encoding="utf-8")
+        for temporary in new.values():
+            sync(temporary)
+        for final, temporary in new.items():
+            os.replace(temporary, final)
+        sync(path)
+    except (OSError, SafetensorError) as error:
+        for temporary in new.values():
+            with suppress(OSError):
+                temporary.unlink()
+        size = sum(x.nbytes for x in whole.values()) / 1e6
+        raise RunError(f"{path}: cannot write a checkpoint of {size:.0f} MB: {one_line(error)}") from error
+
+
+def _read_config(path: Path) -> PretrainedConfig:
+    if not (path / CONFIG).is_file():
+        raise CheckpointError(f"{path}: no {CONFIG} in it; a checkpoint is a folder with {CONFIG} and {WEIGHTS}")
+    fields = _read_json(path / CONFIG)
+    kind = fields.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        found = f"model_type {kind!r}" if kind else "no model_type"
+        raise CheckpointError(f"{path / CONFIG}: {found}; accepted is one that transformers knows, such as 'bert'")
+    # Code that a checkpoint brings along is not run, nor handed on in what is saved from it.
+    fields.pop("auto_map", None)
+    try:
+        return CONFIG_MAPPING[kind].from_dict(fields)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path / CONFIG}: {one_line(error)}") from error
+
+
+def _list_tensors(path: Path) -> dict[str, Path]:
+    if (path / INDEX).is_file() and not (path / WEIGHTS).is_file():
+        return _list_shards(path)
+    if (path / WEIGHTS).is_file():
+        with _opened(path / WEIGHTS) as file:
+            return dict.fromkeys(file.keys(), path / WEIGHTS)
+    if any(path.glob("pytorch_model*.bin")):
+        raise CheckpointError(
+            f"{path}: its weights are a pickle ({PICKLE}), which could run code and is never read; where you trust it, "
+            f"convert it: AutoModelForPreTraining.from_pretrained({str(path)!r}).save_pretrained(a new folder)"
+        )
+    raise CheckpointError(f"{path}: no weights in it; accepted are {WEIGHTS}, or {INDEX} with its shards")
+
+
+def _list_shards(path: Path) -> dict[str, Path]:
+    places = _read_json(path / INDEX).get("weight_map")
+    if not isinstance(places, dict) or not all(Path(str(name)).name == name for name in places.values()):
+        raise CheckpointError(f"{path / INDEX}: damaged: its weight_map must name files of the same folder")
+    files: dict[str, Path] = {}
+    for shard in sorted(set(places.values())):
+        if not (path / shard).is_file():
+            raise CheckpointError(f"{path}: {INDEX} names {shard}, and there is no such file")
+        with _opened(path / shard) as file:
+            files.update(dict.fromkeys(file.keys(), path / shard))
+    if lost := [name for name in places if name not in files]:
+        raise CheckpointError(f"{path}: {INDEX} names tensors that no shard holds: {_some(lost)}")
+    return files
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable as JSON: {one_line(error)}") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found a {type(fields).__name__}")
+    return fields
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, "pt")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: damaged or not a safetensors file: {one_line(error)}") from error
+
+
+def _predicate(optional: Collection[str] | Callable[[str], bool] | None) -> Callable[[str], bool]:
+    if optional is None:
+        return lambda name: True
+    return optional if callable(optional) else optional.__contains__
+
+
+def _two_sides(missing: list[str], unused: list[str]) -> str:
+    lines = [f"+ {name}" for name in missing[:_SHOWN]] + [f"- {name}" for name in unused[:_SHOWN]]
+    more = max(0, len(missing) - _SHOWN) + max(0, len(unused) - _SHOWN)
+    shown = ", ".join(lines) + (f" and {more} more" if more else "")
+    return f"does not fit (+ asked for and not in the checkpoint, - in it and not asked for): {shown}"
+
+
+def _some(items: list[str], between: str = ", ") -> str:
+    more = len(items) - _SHOWN
+    return between.join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of another library says, without its line breaks; of a config's field, without the preamble."""
+    plain = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
+    return " ".join(str(plain).split())

@@ -1,0 +1,1 @@
+"""Parts that encoders are assembled from: plain torch, no config objects."""

@@ -1,0 +1,197 @@
+"""What attention needs of a batch of sequences laid end to end, and the products themselves.
+
+Letters: N tokens, S sequences, K vectors of N tokens or of the R that are read, h heads, d width of a head. Outside
+this file nothing is padded; inside, rows of equal length are a view [S, L, h, d], and others are laid out in a few
+padded grids, each of sequences about as long as each other, for the two products alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..flow import Batch
+from .dropout import dropout
+
+_FULL_ENOUGH = 0.75
+"""Sequences share a grid on a CPU while the shortest fills this much of its row..."""
+_WORTH_A_GRID = 2**16
+"""...or while the grid has fewer scores than this in a head: a grid more costs a CPU about as much time as these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grids:
+    """Where vectors laid end to end stand in grids of equal rows, one row a sequence, one grid after the other."""
+
+    shapes: tuple[tuple[int, int], ...]
+    """(rows, width) of each grid"""
+    slots: Tensor | None
+    """[K] the place of each vector among those of all grids; None where the vectors fill one grid in order."""
+    fill: Tensor | None
+    """[sum of rows x width] the vector in each place: another of the same sequence where there is none."""
+
+    def spread(self, x: Tensor) -> Iterator[Tensor]:
+        """[K, h, d] -> a view [rows, h, width, d] for each grid"""
+        if self.slots is not None and self.fill is not None:
+            x = _Spread.apply(x, self.slots, self.fill)  # type: ignore[assignment]
+        parts = x.split([rows * width for rows, width in self.shapes]) if len(self.shapes) > 1 else (x,)
+        for part, shape in zip(parts, self.shapes, strict=True):
+            yield part.view(*shape, *part.shape[1:]).transpose(1, 2)
+
+    def gather(self, parts: Sequence[Tensor]) -> Tensor:
+        """[rows, h, width, d] of each grid -> [K, h, d]"""
+        flat = [part.transpose(1, 2).flatten(0, 1) for part in parts]
+        whole = torch.cat(flat) if len(flat) > 1 else flat[0]
+        return whole if self.slots is None else _Gather.apply(whole, self.slots)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the attention of every layer needs to know of a batch; computed once a batch."""
+
+    tokens: Grids
+    reads: Grids | None
+    """The grids of the queries in a layer that is asked for `Batch.reads` only."""
+    masks: tuple[Tensor | None, ...]
+    """[rows, width] True where a key stands, for each grid; None: everywhere."""
+
+    @classmethod
+    def of(cls, batch: Batch) -> Layout:
+        """Waits for no accelerator: grids follow from the lengths, which the host knows."""
+        on_cpu = batch.ids.device.type == "cpu"
+        if min(batch.lengths) == max(batch.lengths):
+            tokens = Grids(((len(batch), max(batch.lengths)),), None, None)
+            masks: tuple[Tensor | None, ...] = (None,)
+            order = list(range(len(batch)))
+        else:
+            order = sorted(range(len(batch)), key=lambda s: -batch.lengths[s])
+            shapes = _grouped([batch.lengths[s] for s in order], on_cpu)
+            lengths = torch.tensor(batch.lengths)
+            tokens, masks = _grids(lengths, torch.tensor(order), shapes, batch.ids.device)
+        if batch.reads is None:
+            return cls(tokens, None, masks)
+        reads = _narrow(batch, tokens, torch.tensor(order)) if on_cpu else _wide(batch, tokens)
+        return cls(tokens, reads, masks)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, p: float) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V within each sequence (Vaswani et al., "Attention is all you need", 2017).
+
+    `query` is [N, h, d], or [R, h, d] at the tokens that are read; `key` and `value` are [N, h, d]. Returns the shape
+    of `query`. `p` is the probability of dropping an attention weight: 0 outside training.
+    """
+    queries = layout.tokens if layout.reads is None or len(query) == len(key) else layout.reads
+    product = _matmul if query.device.type == "cpu" else _fused
+    grids = zip(
+        queries.spread(query), layout.tokens.spread(key), layout.tokens.spread(value), layout.masks, strict=True
+    )
+    return queries.gather([product(q, k, v, mask, p) for q, k, v, mask in grids])
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float) -> Tensor:
+    allowed = None if mask is None else mask[:, None, None]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=p)
+
+
+def _matmul(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float) -> Tensor:
+    """Plain products: on a CPU, torch's fused kernel loses more in its backward pass than it gains in memory."""
+    rows, heads, width, d = query.shape
+    q, k, v = (x.flatten(0, 1) for x in (query, key, value))
+    if mask is None:
+        scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=d**-0.5)
+    else:
+        bias = q.new_zeros(mask.shape).masked_fill_(~mask, float("-inf")).repeat_interleave(heads, 0)
+        scores = torch.baddbmm(bias[:, None], q, k.transpose(1, 2), alpha=d**-0.5)
+    # The kernel sums in fp32 whatever the type of the scores; asking for fp32 would store twice as much for nothing.
+    return (dropout(scores.softmax(-1), p) @ v).view(rows, heads, width, d)
+
+
+def _grouped(lengths: Sequence[int], on_cpu: bool) -> list[tuple[int, int]]:
+    """(rows, width) of each grid for sequences of falling `lengths`; one where launches cost more than padding."""
+    if not on_cpu:
+        return [(len(lengths), lengths[0])]
+    starts = [0]
+    for index, length in enumerate(lengths):
+        width = lengths[starts[-1]]
+        if length < _FULL_ENOUGH * width and (index - starts[-1]) * width**2 >= _WORTH_A_GRID:
+            starts.append(index)
+    return [(end - start, lengths[start]) for start, end in zip(starts, [*starts[1:], len(lengths)], strict=True)]
+
+
+def _grids(
+    counts: Tensor, order: Tensor, shapes: Sequence[tuple[int, int]], device: torch.device
+) -> tuple[Grids, tuple[Tensor | None, ...]]:
+    """Grids for `counts[s]` vectors of each sequence s, whose rows come in `order`; and which places are taken."""
+    firsts = counts.cumsum(0) - counts
+    fills, masks, first_row = [], [], 0
+    for rows, width in shapes:
+        here = order[first_row : first_row + rows]
+        first_row += rows
+        within = torch.arange(width)
+        masks.append(within < counts[here, None])
+        fills.append((firsts[here, None] + within.minimum((counts[here, None] - 1).clamp(min=0))).flatten())
+    fill, taken = torch.cat(fills), torch.cat([mask.flatten() for mask in masks])
+    slots = torch.empty(int(counts.sum()), dtype=torch.long)
+    slots[fill[taken]] = taken.nonzero().squeeze(1)
+    # A sequence without a vector, behind the last, is filled from before the end.
+    fill = fill.clamp(max=len(slots) - 1)
+    return Grids(tuple(shapes), slots.to(device), fill.to(device)), tuple(mask.to(device) for mask in masks)
+
+
+def _narrow(batch: Batch, tokens: Grids, order: Tensor) -> Grids:
+    """Grids only as wide as the reads of their sequences."""
+    assert batch.reads is not None
+    counts = torch.searchsorted(batch.reads, batch.cu_seqlens).diff()
+    widths = [int(x.max()) for x in counts[order].split([rows for rows, _ in tokens.shapes])]
+    if tokens.slots is None and bool((counts == widths[0]).all()):
+        return Grids(((len(batch), widths[0]),), None, None)
+    shapes = [(rows, max(1, width)) for (rows, _), width in zip(tokens.shapes, widths, strict=True)]
+    return _grids(counts, order, shapes, batch.reads.device)[0]
+
+
+def _wide(batch: Batch, tokens: Grids) -> Grids:
+    """The tokens' grids, on an accelerator, where the number of reads in a sequence would have to be waited for."""
+    assert batch.reads is not None
+    slots = batch.reads if tokens.slots is None else tokens.slots[batch.reads]
+    fill = torch.zeros(sum(rows * width for rows, width in tokens.shapes), dtype=torch.long, device=slots.device)
+    return Grids(tokens.shapes, slots, fill.index_copy(0, slots, torch.arange(len(slots), device=slots.device)))
+
+
+class _Spread(torch.autograd.Function):
+    """Vectors into their places. What stands in the others gets weight 0, hence no gradient to bring back."""
+
+    @staticmethod
+    def forward(x: Tensor, slots: Tensor, fill: Tensor) -> Tensor:
+        return x.index_select(0, fill)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (slots,) = ctx.saved_tensors
+        return grads[0].index_select(0, slots), None, None
+
+
+class _Gather(torch.autograd.Function):
+    """Vectors back out of their places; each is read once, so their gradients are copied and not added."""
+
+    @staticmethod
+    def forward(x: Tensor, slots: Tensor) -> Tensor:
+        return x.index_select(0, slots)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.places = len(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (slots,) = ctx.saved_tensors
+        return grads[0].new_zeros(ctx.places, *grads[0].shape[1:]).index_copy_(0, slots, grads[0]), None

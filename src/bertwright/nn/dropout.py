@@ -1,0 +1,67 @@
+"""Dropout (Srivastava et al., JMLR 2014) that does not cost a CPU more than the layer around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Dropout(nn.Module):
+    """In training zeroes each number with probability `p` and scales the others by 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.0) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(x, self.active)
+
+    @property
+    def active(self) -> float:
+        """`p` in training, 0 otherwise."""
+        return self.p if self.training else 0.0
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """`x` with each number zeroed with probability `p` (to 1/65536) and the others scaled by 1 / (1 - p).
+
+    What is dropped is a function of torch's seed. torch's own dropout draws a number in floating point for each element
+    on a CPU; 16 bits of a 64-bit draw are enough, and take a ninth of the time.
+    """
+    if p == 0:
+        return x
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(x, p)
+    return _Scaled.apply(x, _kept(x.numel(), p).to(x.dtype).view(x.shape), 1 / (1 - p))  # type: ignore[no-any-return]
+
+
+def _kept(count: int, p: float) -> Tensor:
+    """[count] int16: 1 with probability 1 - p, else 0; PCG64 DXSM keyed by one draw of torch's generator."""
+    key = int(torch.randint(2**63 - 1, ()))
+    bits = np.random.PCG64DXSM(key).random_raw(-(-count // 4)).view(np.int16)[:count]
+    return torch.from_numpy(bits).ge_(round(p * 65536) - 32768)
+
+
+class _Scaled(torch.autograd.Function):
+    """x * keep * scale in one pass each way, with the scale not rounded to the type of x."""
+
+    @staticmethod
+    def forward(x: Tensor, keep: Tensor, scale: float) -> Tensor:
+        return torch.addcmul(x.new_zeros(()), x, keep, value=scale)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.scale = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (keep,) = ctx.saved_tensors
+        return _Scaled.apply(grads[0], keep, ctx.scale), None, None

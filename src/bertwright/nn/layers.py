@@ -1,0 +1,63 @@
+"""Transformer layers over sequences laid end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .attention import Layout, attention
+from .dropout import Dropout
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class PostNormLayer(nn.Module):
+    """The layer of the first transformer and of BERT: each sublayer's output is added, then normalised.
+
+    (Vaswani et al. 2017; Devlin et al., "BERT", 2018)
+    """
+
+    def __init__(self, hidden: int, heads: int, intermediate: int, eps: float, activation: Activation) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden)
+        self.value = nn.Linear(hidden, hidden)
+        self.attention_output = nn.Linear(hidden, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps)
+        self.intermediate = nn.Linear(hidden, intermediate)
+        self.output = nn.Linear(intermediate, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps)
+        self.dropout = Dropout()
+        self.attention_dropout = Dropout()
+        self.activation = activation
+
+    def forward(self, hidden: Tensor, layout: Layout, reads: Tensor | None) -> Tensor:
+        """[N, H] -> [N, H]; or [R, H] at the tokens `reads` (`layout` has them too), the same rows of the whole.
+
+        Keys and values are computed for all tokens in either case, everything else only where it is read.
+        """
+        query, key, value = self._query_key_value(hidden, reads)
+        context = attention(query, key, value, layout, self.attention_dropout.active).flatten(1)
+        residual = hidden if reads is None else hidden[reads]
+        attended = self.attention_norm(residual + self.dropout(self.attention_output(context)))
+        forwarded = self.output(self.activation(self.intermediate(attended)))
+        return self.output_norm(attended + self.dropout(forwarded))
+
+    def _query_key_value(self, hidden: Tensor, reads: Tensor | None) -> tuple[Tensor, ...]:
+        """[N or R, h, d], [N, h, d], [N, h, d], in as few matrix products as the reads allow."""
+        if reads is None:
+            parts = _together(hidden, self.query, self.key, self.value)
+        else:
+            parts = (self.query(hidden[reads]), *_together(hidden, self.key, self.value))
+        return tuple(x.unflatten(1, (self.heads, -1)) for x in parts)
+
+
+def _together(x: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
+    """Several linear maps of the same input as one product."""
+    weight = torch.cat([linear.weight for linear in linears])
+    bias = torch.cat([linear.bias for linear in linears])
+    return F.linear(x, weight, bias).chunk(len(linears), 1)

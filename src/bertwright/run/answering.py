@@ -1,0 +1,157 @@
+"""A trained model at work: labels for rows, words for masks, measures on held-out data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+
+from ..data.pack import pack, split
+from ..data.plan import in_order
+from ..data.rows import Rows
+from ..encoders.base import Encoder
+from ..encoders.exchange import Checkpoint
+from ..encoders.naming import hf_names
+from ..errors import CheckpointError, InputError, RecipeError
+from ..flow import Batch, Document, Example, Row
+from ..named import find, names
+from ..tasks.base import Joint, LabelledTask, Task
+from ..tasks.mlm import MaskedLM
+from ..tasks.model import Model
+from ..text.tokenizer import Tokenizer
+from ..train.loop import measure
+from ..train.precision import device, products_in, resolve
+from .choose import task_of
+from .provenance import Provenance
+from .sources import EVALUATION_SEED, labelled_once, store_examples
+from .start import checkpoint_folder
+
+MICRO_TOKENS = 8192
+_ROWS_AHEAD = 2048
+_FOLDER = "bertwright.tasks"
+
+
+class Answerer:
+    """A checkpoint with its head, ready to answer. `length` is the longest sequence.
+
+    `task` is asked of the checkpoint itself when it is not given. Raises CheckpointError when the checkpoint has no
+    head for the task.
+    """
+
+    def __init__(self, checkpoint: str, task: Task | None = None, length: int = 128, precision: str = "auto") -> None:
+        self.folder = checkpoint_folder(checkpoint)
+        self.tokenizer = Tokenizer.load(self.folder)
+        source = Checkpoint.open(self.folder)
+        self.task = task or task_of_checkpoint(source)
+        self.model = Model(Encoder.from_pretrained(self.folder), self.task)
+        if missing := source.load_into(self.model.head, hf_names(self.model.head)).missing:
+            found = ", ".join(source.config.architectures or ["nothing with a name"])
+            raise CheckpointError(
+                f"{checkpoint} has no head for {self.task.name}: it is a {found} and lacks {missing[0]}"
+            )
+        self.model.to(device()).eval()
+        self.length = min(length, self.model.encoder.config.max_position_embeddings)
+        self.precision = resolve(precision, device())
+
+    def predict(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Each row with what the model says of it, in order; a few thousand rows are held at a time.
+
+        Raises RecipeError when the model's task is not one on rows.
+        """
+        if not isinstance(self.task, LabelledTask):
+            raise RecipeError(f"{self.folder} says nothing of rows: its task is {self.task.name}, for `fill`")
+        stream = iter(rows)
+        while fields := list(islice(stream, _ROWS_AHEAD)):
+            for row, answer in zip(fields, self._answers(self.task, fields), strict=True):
+                yield {**row, **answer}
+
+    @torch.inference_mode()
+    def _answers(self, task: LabelledTask, fields: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        rows = Rows(({**one, task.answer_field: None} for one in fields), self.tokenizer, self.length)
+        answers: dict[int, dict[str, Any]] = {}
+        examples = list(in_order(rows, task.examples, EVALUATION_SEED))
+        for group in split(examples, MICRO_TOKENS):
+            with products_in(self.precision, device()):
+                said = task.answers(self.model.encoder, self.model.head, self._batch(group))
+            answers |= {example.key: answer for example, answer in zip(group, said, strict=True)}
+        return [answers[example.key] for example in examples]
+
+    def evaluate_rows(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+        """The task's measures over labelled rows."""
+        self._must_read(Row, "--store STORE")
+        return self._report(in_order(Rows(rows, self.tokenizer, self.length), self.task.examples, EVALUATION_SEED))
+
+    def evaluate_store(self, store: str, examples: int = 0) -> dict[str, float]:
+        """The task's measures over a store's held-out part, `examples` of it or (0) all, with fixed masks."""
+        self._must_read(Document, "--input FILE")
+        return self._report(store_examples(store, self.task, self.tokenizer, self.length, examples))
+
+    def _must_read(self, kind: type, instead: str) -> None:
+        if self.task.reads is not kind:
+            raise RecipeError(f"{self.folder} is judged by something else: its task is {self.task.name}; use {instead}")
+
+    def _report(self, examples: Iterable[Example]) -> dict[str, float]:
+        batches = labelled_once(self.task, examples, self.tokenizer, MICRO_TOKENS)
+        sums = measure(self.model, batches, self.precision)
+        if not sums:
+            raise InputError(f"there is nothing to judge {self.folder} by: no held-out text, or no rows")
+        return self.task.report(sums)
+
+    @torch.inference_mode()
+    def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
+        """The `top` words and their probabilities for each [MASK] of a text.
+
+        Raises InputError when there is no mask, or when the text is longer than the model takes.
+        """
+        ids = self.tokenizer.encode_with_special(text)
+        vocabulary, mask = self.tokenizer.vocabulary, self.tokenizer.token(self.tokenizer.vocabulary.mask)
+        example = vocabulary.single(ids)
+        if vocabulary.mask not in ids:
+            raise InputError(f"the text has no {mask} to fill: {text!r}")
+        longest = self.model.encoder.config.max_position_embeddings
+        if len(example) > longest:
+            raise InputError(f"the text has {len(example)} tokens; the model takes {longest}")
+        batch = self._batch([example])
+        places = (batch.ids == vocabulary.mask).nonzero().flatten()
+        asked = batch.labelled("mlm", places, torch.zeros_like(places))
+        with products_in(self.precision, device()):
+            logits = self.task.logits(self.model.encoder, self.model.head, asked)["mlm"]
+        shares, words = logits.float().softmax(-1).topk(top)
+        return [
+            [(self.tokenizer.token(int(word)), float(share)) for word, share in zip(*place, strict=True)]
+            for place in zip(words, shares, strict=True)
+        ]
+
+    def _batch(self, group: Sequence[Example]) -> Batch:
+        return pack(group, self.tokenizer.vocabulary).to(device())
+
+
+def filler(checkpoint: str) -> Answerer:
+    """A checkpoint's masked-LM head, whatever other heads it has."""
+    return Answerer(checkpoint, MaskedLM())
+
+
+def task_of_checkpoint(source: Checkpoint) -> Task:
+    """The task that a checkpoint's heads are for: from its provenance, else from its class in transformers.
+
+    A task of a person's own is not loaded on a checkpoint's word. Raises CheckpointError where there is no such task.
+    """
+    record = Provenance.read(source.path)
+    if record is not None and ".py" not in record.task:
+        parts = record.task.split("+")
+        settings = record.settings if len(parts) > 1 else {parts[0]: record.settings}
+        return task_of(record.task, settings)
+    return _task_of_class(source)
+
+
+def _task_of_class(source: Checkpoint) -> Task:
+    kind = next(iter(source.config.architectures or []), "")
+    if kind.endswith("ForPreTraining"):
+        return task_of("mlm+nsp", {})
+    for name in names(_FOLDER):
+        task = find(_FOLDER, name, Task)
+        if task is not Joint and kind.endswith(f"For{task.hf_class}"):
+            return task.of_config(source.config)
+    raise CheckpointError(f"{source.path} is a {kind or 'bare encoder'}, which has no head that a task here knows")

@@ -1,0 +1,126 @@
+"""What a recipe leaves open: the task by its name, and the defaults that fit the task and the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from ..errors import RecipeError
+from ..flow import Document, Row
+from ..named import find
+from ..tasks.base import Joint, Task
+from ..train.precision import device, resolve
+from ..train.schedule import factor
+from .spec import SCRATCH, Recipe, build, seconds
+
+_DEFAULTS: dict[type, dict[str, Any]] = {
+    Document: {"batch_size": 64, "dropout": 0.0},
+    Row: {"batch_size": 32, "dropout": 0.1},
+}
+_HOW_LONG: dict[type, dict[str, Any]] = {Document: {"steps": 10_000}, Row: {"epochs": 3.0}}
+_MODEL = {Document: "last", Row: "best"}
+HELDOUT_EXAMPLES: dict[type, int] = {Document: 1024, Row: 0}
+"""How many held-out examples judge a run that does not say; 0: all."""
+
+
+def task_of(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Task:
+    """The task called `name`, a sum where it is `mlm+nsp`, with its settings.
+
+    Raises RecipeError for unknown names, unknown settings and tasks that do not go together.
+    """
+    files = _file_names(name)
+    for unused in settings.keys() - set(files):
+        raise RecipeError(f"[tasks.{unused}] is set, and the run's task is {name}")
+    kinds = [find("bertwright.tasks", one, Task) for one in name.split("+")]
+    parts = tuple(
+        build(kind, settings.get(file, {}), f"tasks.{file}.") for file, kind in zip(files, kinds, strict=True)
+    )
+    return parts[0] if len(parts) == 1 else Joint(parts=parts)
+
+
+def settings_of(name: str, task: Task) -> dict[str, Mapping[str, Any]]:
+    """The settings from which `task_of` makes the task again."""
+    parts = task.parts if isinstance(task, Joint) else (task,)
+    return {file: part.settings for file, part in zip(_file_names(name), parts, strict=True)}
+
+
+def _file_names(name: str) -> list[str]:
+    """`mlm` and `mine` for `mlm+path/mine.py:Mine`."""
+    return [one.partition(":")[0].removesuffix(".py").rpartition("/")[2] for one in name.split("+")]
+
+
+def with_defaults(recipe: Recipe, task: Task, hidden_size: int) -> Recipe:
+    """The recipe with the settings filled in that depend on the task, what it reads and how wide the encoder is.
+
+    The peak rate is 1e-3 on text up to a hidden size of 256 and falls with it beyond; on rows it is 5e-5 at 768 and
+    rises for narrower encoders.
+    """
+    train = {key: value for key, value in vars(recipe.train).items() if value is not None}
+    rate = 1e-3 * min(1.0, 256 / hidden_size) if task.reads is Document else 5e-5 * 768 / hidden_size
+    filled = {"lr": rate} | _DEFAULTS[task.reads] | ({} if _how_long(recipe) else _HOW_LONG[task.reads]) | train
+    examples = recipe.evaluate.examples
+    return replace(
+        recipe,
+        tasks=settings_of(recipe.task, task),
+        train=replace(recipe.train, **filled),
+        evaluate=replace(recipe.evaluate, examples=HELDOUT_EXAMPLES[task.reads] if examples is None else examples),
+        save=replace(recipe.save, model=recipe.save.model or _MODEL[task.reads]),
+    )
+
+
+def _how_long(recipe: Recipe) -> list[str]:
+    return [f"train.{key}" for key in ("steps", "epochs", "budget") if getattr(recipe.train, key) is not None]
+
+
+def with_lengths(recipe: Recipe, steps: int, steps_per_epoch: int | None) -> Recipe:
+    """The recipe with what follows from the number of steps: how often it is judged and saved.
+
+    On text twenty times a run and not more often than every hundred steps, on rows once an epoch; saved as often as
+    judged. The steps take the place of the epochs or the budget that they came from, so that the recipe can be run.
+    """
+    often = max(100, steps // 20) if steps_per_epoch is None else steps_per_epoch
+    every = recipe.evaluate.every or often
+    return replace(
+        recipe,
+        train=replace(recipe.train, steps=steps, epochs=None, budget=None),
+        evaluate=replace(recipe.evaluate, every=every),
+        save=replace(recipe.save, every=recipe.save.every or every),
+    )
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError for settings that are out of range or exclude each other."""
+    train = recipe.train
+    if len(how_long := _how_long(recipe)) > 1:
+        raise RecipeError(f"{' and '.join(how_long)} are set; only one can say how long the run is")
+    if recipe.encoder.like and recipe.encoder.start != SCRATCH:
+        raise RecipeError("encoder.like gives its shape to an encoder from scratch; encoder.start is a checkpoint here")
+    if train.budget is not None:
+        seconds(train.budget)
+    factor(train.schedule, 0, steps=1, warmup=0)
+    resolve(train.precision, device())
+    at_least = {
+        "train.batch_size": (train.batch_size, 1),
+        "train.micro_tokens": (train.micro_tokens, 1),
+        "train.steps": (train.steps, 1),
+        "data.length": (recipe.data.length, 8),
+        "save.keep": (recipe.save.keep, 1),
+        "save.every": (recipe.save.every, 1),
+        "evaluate.every": (recipe.evaluate.every, 1),
+        "evaluate.examples": (recipe.evaluate.examples, 0),
+        "train.weight_decay": (train.weight_decay, 0),
+    }
+    for name, (value, least) in at_least.items():
+        if value is not None and value < least:
+            raise RecipeError(f"{name} is at least {least}, not {value}")
+    for name, value in {"train.lr": train.lr, "train.epochs": train.epochs, "train.clip": train.clip}.items():
+        if value is not None and not 0 < value < inf:
+            raise RecipeError(f"{name} is a number above 0, not {value}")
+    shares = {"train.dropout": train.dropout, "train.warmup": train.warmup}
+    for name, share in shares.items():
+        if share is not None and not 0 <= share < 1:
+            raise RecipeError(f"{name} is a share from 0 up to 1, not {share}")
+    if recipe.save.model not in ("last", "best"):
+        raise RecipeError(f"save.model is last or best, not {recipe.save.model!r}")

@@ -1,0 +1,62 @@
+"""What a path is and where it comes from: a token store, a run, or any Hugging Face checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data.describe import describe
+from ..data.store import TokenStore
+from ..encoders.exchange import Checkpoint
+from .drawing import draw
+from .provenance import Provenance, millions
+from .start import checkpoint_folder
+
+
+class Inspected(NamedTuple):
+    """The same twice: for a person, and as JSON."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+def inspected(path: str) -> Inspected:
+    """Looks at a path. Raises StoreError or CheckpointError when it is neither a store nor a checkpoint nor a run."""
+    if (Path(path) / "manifest.json").is_file():
+        return _store(Path(path))
+    folder = checkpoint_folder(path)
+    source = Checkpoint.open(folder)
+    record = Provenance.read(folder)
+    return _foreign(source) if record is None else _ours(folder, source, record)
+
+
+def _store(path: Path) -> Inspected:
+    store = TokenStore(path)
+    return Inspected("\n".join(describe(store)), {"kind": "store", **store.manifest})
+
+
+def _foreign(source: Checkpoint) -> Inspected:
+    sizes = {name: prod(source.shape(name)) for name in source.files}
+    kind = ", ".join(source.config.architectures or ["encoder without a head"])
+    text = (
+        f"{source.path}: a {kind}, {len(sizes)} tensors, {millions(sum(sizes.values()))} weights.\n"
+        "It has no record of where its weights come from."
+    )
+    facts = {"kind": "checkpoint", "architecture": kind, "tensors": len(sizes), "weights": sum(sizes.values())}
+    return Inspected(text, facts)
+
+
+def _ours(folder: Path, source: Checkpoint, record: Provenance) -> Inspected:
+    kind = ", ".join(source.config.architectures or [])
+    chain = [f"{run['run']} ({run['kind']}: {run['task']})" for run in record.lineage]
+    lines = [
+        f"{folder}: {kind}, step {record.step} of run {record.run}, task {record.task}",
+        record.sentence(),
+        draw(record.tensors),
+        f"Lineage: {' -> '.join([*chain, record.run])}",
+    ]
+    lines += [f"held out  {name}: {value:.4f}" for name, value in record.heldout.items()]
+    facts = {"kind": record.kind, "run": record.run, "says": record.sentence(), "architecture": kind, **asdict(record)}
+    return Inspected("\n".join(lines), facts)

@@ -1,0 +1,169 @@
+"""What a run learns from and is judged by: a token store for tasks on text, labelled files for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ..data.feed import Feed, once
+from ..data.plan import Plan, in_order
+from ..data.rows import Rows
+from ..data.store import TokenStore
+from ..errors import InputError, RecipeError, StoreError
+from ..flow import Batch, Document, Example, Row
+from ..seeds import key_of
+from ..tasks.base import Task
+from ..text.formats import read_rows
+from ..text.sources import find_sources
+from ..text.tokenizer import Tokenizer
+from .choose import HELDOUT_EXAMPLES
+from .spec import SCRATCH, Recipe
+from .start import checkpoint_folder
+
+EVALUATION_SEED = 0
+"""Held-out masks and pairs do not depend on the run's seed, so that runs can be compared."""
+_CHUNK_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The training items, the held-out batches, and the task with what it knows of its data."""
+
+    task: Task
+    tokenizer: Tokenizer
+    items: Sequence[Any]
+    chunk_items: int
+    heldout: Callable[[], Iterator[Batch]]
+    """Labelled the same way each time it is called; nothing when no data is held out."""
+    facts: dict[str, Any]
+    """What identifies the data, for the record."""
+
+    def feed(self, recipe: Recipe) -> Feed:
+        """The labelled micro-batches of each step."""
+        batch_size = recipe.train.batch_size or 1
+        plan = Plan(
+            self.items,
+            self.task.examples,
+            batch_size=batch_size,
+            seed=recipe.seed,
+            chunk_items=max(self.chunk_items, 1),
+        )
+        return Feed(plan, self.task.label, self.tokenizer.vocabulary, recipe.train.micro_tokens)
+
+
+def open_source(recipe: Recipe, task: Task) -> Source:
+    """The source that fits what the task reads. Raises RecipeError when the recipe does not name one."""
+    return _FITTING[task.reads](recipe, task)
+
+
+def _store(recipe: Recipe, task: Task) -> Source:
+    if not recipe.data.store:
+        raise RecipeError(f"task {task.name} learns from text and needs a token store: data.store, made by `prepare`")
+    store = TokenStore(Path(recipe.data.store))
+    if task.needs_other_documents and len(store.train) < 2:
+        raise InputError(
+            f"{recipe.data.store} has a single document for training, and {task.name} takes segments from another; "
+            "use --objective mlm, or mark where documents begin with blank lines"
+        )
+    documents = store.train.documents(recipe.data.length)
+    wanted = HELDOUT_EXAMPLES[Document] if recipe.evaluate.examples is None else recipe.evaluate.examples
+
+    def batches() -> Iterator[Batch]:
+        examples = store_examples(recipe.data.store, task, store.tokenizer, recipe.data.length, wanted)
+        return labelled_once(task, examples, store.tokenizer, recipe.train.micro_tokens)
+
+    return Source(
+        task=task,
+        tokenizer=store.tokenizer,
+        items=documents,
+        chunk_items=_CHUNK_TOKENS * len(documents) // max(1, documents.tokens),
+        heldout=batches,
+        facts={"store": store.fingerprint, "tokenizer": store.tokenizer.fingerprint, "tokens": store.train.tokens},
+    )
+
+
+def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wanted: int) -> Iterator[Example]:
+    """`wanted` examples from all over a store's held-out part, the same ones each time; all of them for 0.
+
+    None where nothing is held out, or where the task needs a second document and there is only one. Raises StoreError
+    when the store was made with another tokenizer.
+    """
+    opened = TokenStore(Path(store))
+    if opened.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise StoreError(
+            f"{store} was made with another tokenizer than the model's; prepare it with --tokenizer CHECKPOINT"
+        )
+    items = opened.heldout.documents(length)
+    if len(items) < (2 if task.needs_other_documents else 1):
+        return iter(())
+    if not wanted:
+        return in_order(items, task.examples, EVALUATION_SEED)
+    plan = Plan(items, task.examples, batch_size=1, seed=EVALUATION_SEED)
+    return (plan.examples(step)[0] for step in range(min(wanted, plan.examples_per_epoch)))
+
+
+def labelled_once(task: Task, examples: Iterable[Example], tokenizer: Tokenizer, micro_tokens: int) -> Iterator[Batch]:
+    """Every example once, with the same labels each time."""
+    return once(examples, task.label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
+
+
+def _rows(recipe: Recipe, task: Task) -> Source:
+    if not recipe.data.train:
+        raise RecipeError(f"task {task.name} learns from labelled rows and needs files: data.train, or --train")
+    start = recipe.encoder.like if recipe.encoder.start == SCRATCH else recipe.encoder.start
+    if not start:
+        raise RecipeError("an encoder from scratch needs a checkpoint for its shape and tokenizer: encoder.like")
+    tokenizer = Tokenizer.load(checkpoint_folder(start))
+    train = Rows(_fields(recipe.data.train), tokenizer, recipe.data.length)
+    if recipe.data.dev:
+        dev = Rows(_fields(recipe.data.dev), tokenizer, recipe.data.length)
+    else:
+        train, dev = _divided(train, tokenizer, recipe.data.length)
+    task = task.settled(train)
+    wanted = recipe.evaluate.examples or len(dev)
+
+    def batches() -> Iterator[Batch]:
+        examples = in_order(dev[:wanted], task.examples, EVALUATION_SEED)
+        return labelled_once(task, examples, tokenizer, recipe.train.micro_tokens)
+
+    for _ in batches():
+        """Rows that cannot be judged are refused now, and not after the first epoch."""
+    facts = {name: _digest(files) for name, files in (("train", recipe.data.train), ("dev", recipe.data.dev)) if files}
+    return Source(
+        task=task,
+        tokenizer=tokenizer,
+        items=train,
+        chunk_items=16_384,
+        heldout=batches,
+        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": len(dev)},
+    )
+
+
+def _fields(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    return chain.from_iterable(read_rows(file) for file in files)
+
+
+def _divided(rows: Rows, tokenizer: Tokenizer, length: int) -> tuple[Rows, Rows]:
+    """A tenth of the rows for judging, chosen by what they say, so that equal rows stay on one side."""
+    judged = [key_of("dev", repr(sorted(row.fields.items(), key=str))) % 10 == 0 for row in rows]
+    parts = [[rows[i].fields for i in range(len(rows)) if judged[i] is side] for side in (False, True)]
+    return Rows(parts[0], tokenizer, length), Rows(parts[1], tokenizer, length)
+
+
+def _digest(files: tuple[str, ...]) -> str:
+    """A fingerprint of the bytes of all files meant; of a Hub data set, its name."""
+    digest = sha256()
+    for source in find_sources(files):
+        if source.path is None:
+            digest.update(source.name.encode())
+            continue
+        with open(source.path, "rb") as stream:
+            digest.update(file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+_FITTING: dict[type, Callable[[Recipe, Task], Source]] = {Document: _store, Row: _rows}

@@ -1,0 +1,232 @@
+"""The recipe: everything that decides what a run does, with the defaults filled in and unknown keys refused.
+
+A recipe is a TOML file. `task` names what is learned (`"mlm+nsp"`, `"classify"`, `"mine.py:Mine"`), a table
+`[tasks.NAME]` holds the settings of a task, and the other tables are the classes below. A setting that is left out gets
+the default that fits what the task reads: text or labelled rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ..errors import RecipeError
+
+
+SCRATCH = "scratch"
+"""In place of a checkpoint: weights drawn at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is read."""
+
+    store: str = ""
+    """A token store: what tasks on text read."""
+    train: tuple[str, ...] = ()
+    """Labelled files: what the other tasks read."""
+    dev: tuple[str, ...] = ()
+    """Labelled files to judge by; without them a tenth of the training rows is kept for that."""
+    length: int = 128
+    """The longest sequence, special tokens included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Where the encoder comes from, and how much of it trains."""
+
+    start: str = SCRATCH
+    """`scratch`, or a checkpoint: a run, a folder or a Hub name."""
+    like: str = ""
+    """A checkpoint that gives an encoder from scratch its shape and its tokenizer, and none of its weights."""
+    arch: str = "bert"
+    size: str = "mini"
+    init: str = "paper"
+    freeze: str = ""
+    """`encoder`, `embeddings`, or a number: the embeddings and that many layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long and how fast it learns."""
+
+    steps: int | None = None
+    epochs: float | None = None
+    budget: str | None = None
+    """Time to spend in training steps, as in `90s`, `10m`, `2h`; turned into steps by a short calibration."""
+    batch_size: int | None = None
+    """Examples an optimizer step."""
+    micro_tokens: int = 8192
+    """Tokens a forward pass; it bounds memory and changes no result."""
+    lr: float | None = None
+    schedule: str = "linear"
+    warmup: float = 0.1
+    """The share of the steps over which the rate rises."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    dropout: float | None = None
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """When and on how much it is judged."""
+
+    every: int | None = None
+    """Steps; by default twenty times a run on text, at most every hundred steps, and once an epoch on rows."""
+    examples: int | None = None
+    """Held-out examples, the same ones each time; 0: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Save:
+    """Which checkpoints are kept, and which becomes the model."""
+
+    every: int | None = None
+    """Steps; by default as often as it is judged."""
+    keep: int = 2
+    model: str | None = None
+    """`last`, or `best` by the held-out score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run, before it starts. See the module's text for the file's form."""
+
+    out: str
+    task: str
+    seed: int = 1
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data: Data = field(default_factory=Data)
+    encoder: Encoder = field(default_factory=Encoder)
+    train: Train = field(default_factory=Train)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    save: Save = field(default_factory=Save)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Recipe:
+        """A recipe from nested tables. Raises RecipeError for unknown keys, missing ones and values of a wrong kind."""
+        return build(cls, values, "")
+
+    @classmethod
+    def read(cls, path: Path, sets: tuple[str, ...] = ()) -> Recipe:
+        """A recipe from a file, with `a.b=c` settings over it."""
+        return cls.of(overridden(load(path), sets))
+
+    def tables(self) -> dict[str, Any]:
+        """Nested tables with everything that is set, as they go into a file."""
+        return _plain(dataclasses.asdict(self))
+
+    def write(self) -> str:
+        """The recipe as TOML."""
+        return tomli_w.dumps(self.tables())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises RecipeError when it is missing or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise RecipeError(f"{path} is not a recipe in TOML: {error}") from error
+
+
+def overridden(tables: Mapping[str, Any], sets: tuple[str, ...]) -> dict[str, Any]:
+    """The tables with each `a.b=c` laid over them; c is read as TOML where it can be, else as text."""
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tables.items()}
+    for one in sets:
+        path, equals, text = one.partition("=")
+        if not equals:
+            raise RecipeError(f"--set takes key=value, as in train.lr=1e-3, not {one!r}")
+        *parents, last = path.strip().split(".")
+        table = result
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise RecipeError(f"--set {one}: {parent!r} is a single setting, not a table")
+        table[last] = _value(text)
+    return result
+
+
+def seconds(budget: str) -> float:
+    """`90s`, `10m`, `2h` in seconds. Raises RecipeError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", budget.strip())
+    if match is None:
+        raise RecipeError(f"a budget is a number with s, m or h, as in 90s, 10m or 2h, not {budget!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def differences(mine: Recipe, theirs: Recipe) -> list[str]:
+    """The settings that differ, as `train.lr: 0.001 here, 0.002 there`."""
+    here, there = _flat(mine.tables()), _flat(theirs.tables())
+    keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+    return [f"{key}: {here.get(key, 'unset')} here, {there.get(key, 'unset')} there" for key in keys]
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items() if one is not None}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a table. Raises RecipeError for unknown keys, missing ones and values of a wrong kind."""
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{where.rstrip('.')} is a table of settings, not {values!r}")
+    types_of = typing.get_type_hints(cls)
+    hints = {f.name: types_of[f.name] for f in dataclasses.fields(cls)}
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            meant = f"; did you mean {where}{near[0]}?" if near else f"; known are {', '.join(hints) or 'none'}"
+            raise RecipeError(f"unknown setting {where}{key}{meant}")
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise RecipeError(f"the recipe lacks {' and '.join(where + name for name in missing)}")
+    return cls(**{key: _checked(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    """The value as the type that a setting has, or a RecipeError that says both."""
+    if isinstance(value, Mapping) and hasattr(hint, "__dataclass_fields__"):
+        return build(hint, value, f"{where}.")
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (typing.get_origin(hint) or hint,)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if tuple in kinds and isinstance(value, str | list | tuple):
+        return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+    if str in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds):
+        return value
+    wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+    raise RecipeError(f"{where} is a {wanted}, not {value!r}")

@@ -1,0 +1,150 @@
+"""Where a run's weights come from: an encoder drawn or loaded; a head's tensors loaded where they mean the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..encoders import laws
+from ..encoders.base import Encoder
+from ..encoders.exchange import Checkpoint
+from ..encoders.naming import hf_names
+from ..errors import CheckpointError, RecipeError
+from ..tasks.base import Task
+from ..tasks.model import Model
+from ..text.tokenizer import Tokenizer
+from .provenance import Tensor
+from .spec import SCRATCH, Recipe
+
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The folder that a name stands for: a run's final model, else its last checkpoint; a folder; a Hub name.
+
+    Raises CheckpointError when there is none.
+    """
+    path = Path(name)
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
+    if (path / "checkpoints").is_dir():
+        saved = sorted((path / "checkpoints").glob("step-*"))
+        if not saved:
+            raise CheckpointError(f"{path} is a run that has not saved a checkpoint yet")
+        return saved[-1]
+    if path.is_dir() or not _is_hub_name(name):
+        if not path.is_dir():
+            raise CheckpointError(
+                f"{path}: no such folder; a checkpoint is a run, a folder with config.json, or a Hub name"
+            )
+        return path
+    return _downloaded(name)
+
+
+def _is_hub_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) <= 2 and all(parts) and not name.startswith((".", "/", "~"))
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{name}: no such folder here, and not to be had from the Hub ({reason})") from error
+
+
+def begin(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list[Tensor]]:
+    """The model at step 0, and where each of its tensors comes from.
+
+    1. `encoder.start` is a checkpoint: its encoder, and those tensors of its heads that the task goes on with.
+    2. `encoder.like` is a checkpoint: its shape, all weights drawn.
+    3. Neither: the size `encoder.size`, all weights drawn.
+
+    Raises RecipeError when the encoder knows other tokens than the data's `tokenizer`, or fewer positions.
+    """
+    if recipe.encoder.start != SCRATCH:
+        folder = checkpoint_folder(recipe.encoder.start)
+        encoder = Encoder.from_pretrained(folder)
+        source = Checkpoint.open(folder)
+    elif recipe.encoder.like:
+        config = Checkpoint.open(checkpoint_folder(recipe.encoder.like)).config
+        encoder = Encoder.from_config(config, seed=recipe.seed, init=recipe.encoder.init)
+        source = None
+    else:
+        encoder = Encoder.from_config(
+            recipe.encoder.size,
+            arch=recipe.encoder.arch,
+            vocab_size=tokenizer.vocabulary.size,
+            seed=recipe.seed,
+            init=recipe.encoder.init,
+        )
+        source = None
+    _check_fits(recipe, encoder, tokenizer, source)
+    model = Model(encoder, task)
+    loaded = _start_head(model, source, recipe)
+    freeze(encoder, recipe.encoder.freeze)
+    return model, _tensors(model, source, loaded)
+
+
+def _check_fits(recipe: Recipe, encoder: Encoder, tokenizer: Tokenizer, source: Checkpoint | None) -> None:
+    size, positions = tokenizer.vocabulary.size, encoder.config.max_position_embeddings
+    if size > encoder.config.vocab_size:
+        raise RecipeError(
+            f"the data has a vocabulary of {size} tokens, the encoder knows {encoder.config.vocab_size}; "
+            "prepare the store with the checkpoint's own tokenizer: --tokenizer CHECKPOINT"
+        )
+    if source is not None and Tokenizer.load(source.path).fingerprint != tokenizer.fingerprint:
+        raise RecipeError(
+            f"{recipe.data.store} was made with another tokenizer than that of {recipe.encoder.start}, and the same "
+            "ids mean other words; prepare the store with the checkpoint's own: --tokenizer CHECKPOINT"
+        )
+    if recipe.data.length > positions:
+        raise RecipeError(f"data.length is {recipe.data.length}, the encoder has {positions} positions: --length")
+
+
+def _start_head(model: Model, source: Checkpoint | None, recipe: Recipe) -> set[str]:
+    """Draws the head, loads what the checkpoint has of it, and returns transformers' names of that."""
+    config = model.encoder.config
+    laws.draw(model.head, recipe.seed, recipe.encoder.init, spread=config.initializer_range)
+    if source is None:
+        return set()
+    wanted = {own: name for own, name in hf_names(model.head).items() if model.task.continues(name, config)}
+    return set(source.load_into(model.head, wanted).loaded)
+
+
+def freeze(encoder: Encoder, what: str) -> None:
+    """Stops parts of the encoder from training: `encoder`, `embeddings`, or a number of layers with the embeddings.
+
+    Raises RecipeError for another word or more layers than there are.
+    """
+    layers = len(encoder.layers)
+    depths = {"": -1, "embeddings": 0, "encoder": layers} | {str(n): n for n in range(1, layers + 1)}
+    if what not in depths:
+        raise RecipeError(f"freeze takes encoder, embeddings, or a number of layers up to {layers}, not {what!r}")
+    for name, parameter in encoder.named_parameters():
+        layer = int(name.split(".")[1]) + 1 if name.startswith("layers.") else 0
+        parameter.requires_grad_(layer > depths[what])
+
+
+def _tensors(model: Model, source: Checkpoint | None, loaded: set[str]) -> list[Tensor]:
+    names = model.hf_names()
+    return [
+        Tensor(
+            name=names[own],
+            part=_part(own, model.task),
+            size=parameter.numel(),
+            loaded=source is not None and (own.startswith("encoder.") or names[own] in loaded),
+            frozen=not parameter.requires_grad,
+        )
+        for own, parameter in model.named_parameters()
+    ]
+
+
+def _part(own: str, task: Task) -> str:
+    words = own.split(".")
+    if words[0] == "head":
+        return f"head {words[1] if '+' in task.name else task.name}"
+    return f"layer {int(words[2]) + 1}" if words[1] == "layers" else "embeddings"

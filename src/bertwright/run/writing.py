@@ -1,0 +1,69 @@
+"""Writing a model as a Hugging Face checkpoint with its provenance and card, and checking what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import transformers
+from transformers.utils.logging import disable_progress_bar
+
+from ..data.pack import pack
+from ..encoders import exchange
+from ..errors import RunError
+from ..files import write_text
+from ..seeds import generator
+from ..tasks.mlm import ordinary_ids
+from ..tasks.model import Model
+from ..text.tokenizer import Tokenizer
+from .card import card
+from .provenance import Provenance
+from .spec import Recipe
+
+TOLERANCE = 1e-4
+"""The largest difference in a logit, in fp32, that is put down to rounding."""
+
+
+def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance) -> None:
+    """Writes what transformers loads, and the provenance beside it, into the folder `path`."""
+    names, config = model.hf_names(), type(model.encoder.config).from_dict(model.encoder.config.to_dict())
+    for key, value in model.task.config_changes().items():
+        setattr(config, key, value)
+    tensors = {names[own]: parameter for own, parameter in model.named_parameters()}
+    exchange.save(path, config, tensors, architecture(model))
+    tokenizer.save(path)
+    provenance.write(path)
+
+
+def architecture(model: Model) -> str:
+    """transformers' class for the model: `BertForMaskedLM`, or the bare `BertModel` where it has none for the head."""
+    family = type(model.encoder.config).__name__.removesuffix("Config")
+    return f"{family}For{model.task.hf_class}" if model.task.hf_class else f"{family}Model"
+
+
+def write_card(path: Path, recipe: Recipe, provenance: Provenance) -> None:
+    """Writes the model card."""
+    write_text(path / "README.md", card(recipe, provenance))
+
+
+@torch.no_grad()
+def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
+    """Loads what was written with transformers and compares the logits.
+
+    Raises RunError when they differ, which would be a fault of bertwright.
+    """
+    model.eval()
+    disable_progress_bar()
+    theirs = getattr(transformers, architecture(model)).from_pretrained(path).eval()
+    length = min(32, model.encoder.config.max_position_embeddings)
+    words = ordinary_ids(tokenizer.vocabulary)
+    ids = [generator("check", row).choice(words, length - 2) for row in range(2)]
+    batch = pack([tokenizer.vocabulary.single(row) for row in ids], tokenizer.vocabulary)
+    said = theirs(input_ids=batch.ids.view(2, length), token_type_ids=batch.segments.view(2, length))
+    expected = [value.flatten(0, -2) for key, value in said.items() if key.endswith("logits")]
+    device = next(model.parameters()).device
+    ours = model.task.logits(model.encoder, model.head, model.task.asks(batch).to(device))
+    for name, logits in ours.items():
+        differ = [float((logits.cpu() - other).abs().max()) for other in expected if other.shape == logits.shape]
+        if expected and not any(difference < TOLERANCE for difference in differ):
+            raise RunError(f"{path}: transformers reads other {name} logits from it than were written (by {differ})")

@@ -1,0 +1,25 @@
+"""Metrics as sums: what a batch reports adds over batches and ranks, and becomes a number once, at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+Sums = dict[str, Tensor]
+
+
+def add(parts: Iterable[Mapping[str, Tensor]]) -> Sums:
+    """Adds measures by name, in float64, in the order given."""
+    whole: Sums = {}
+    for part in parts:
+        for name, value in part.items():
+            value = value.detach().to(torch.float64)
+            whole[name] = whole[name] + value if name in whole else value
+    return whole
+
+
+def ratio(part: Tensor, whole: Tensor) -> float:
+    """part / whole, and 0 where there was nothing to count."""
+    return float(part / whole) if float(whole) else 0.0

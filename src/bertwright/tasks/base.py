@@ -1,0 +1,233 @@
+"""A task: what a run learns, from cutting its examples to reporting its score, in one class; and the sum of tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from ..encoders.base import Encoder
+from ..errors import RecipeError
+from ..flow import Batch, Document, Example, Loss, Row
+from ..seeds import Draws
+
+
+class Task(ABC):
+    """A head, its labels, its loss and its measures. Concrete tasks are final frozen dataclasses; fields are settings.
+
+    `examples` and `label` run on the host, `head` and `loss` on the device. Nothing in a task depends on how examples
+    are grouped into batches: labels are drawn by the example's key, losses and measures are sums.
+    """
+
+    reads: ClassVar[type[Document] | type[Row]]
+    """What it is learned from: documents of text, or labelled rows."""
+    hf_class: ClassVar[str]
+    """The end of the name of transformers' class with this head, as in `BertForMaskedLM`."""
+    cuts: ClassVar[bool] = False
+    """Whether its examples are of a shape that only it can make."""
+    changes_ids: ClassVar[bool] = False
+    """Whether its labels come with a change of the input ids."""
+    needs_other_documents: ClassVar[bool] = False
+    """Whether its examples take text from a second document."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file that defines it, as in `mlm`."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its fields, as they go into a recipe."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]  # concrete tasks are dataclasses
+
+    @classmethod
+    def of_config(cls, config: PretrainedConfig) -> Self:
+        """The task that a transformers checkpoint with this head was trained on, as far as its config says."""
+        return cls()
+
+    def settled(self, rows: Iterable[Row]) -> Task:
+        """The task with what it must know of its data filled in, such as the classes there are."""
+        return self
+
+    def continues(self, name: str, config: PretrainedConfig) -> bool:
+        """Whether the head's tensor of that transformers name means the same in a checkpoint with that config."""
+        return True
+
+    def config_changes(self) -> dict[str, Any]:
+        """What transformers' config of a model with this head says besides."""
+        return {}
+
+    @abstractmethod
+    def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
+        """Cuts an item into sequences of at most `item.length` tokens."""
+
+    @abstractmethod
+    def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
+        """Says what is predicted at which tokens, hiding some of the ids where the task is to find them."""
+
+    @abstractmethod
+    def head(self, encoder: Encoder) -> nn.Module:
+        """Fresh parameters, tagged with transformers' names, whatever their values."""
+
+    @abstractmethod
+    def asks(self, batch: Batch) -> Batch:
+        """The batch with every prediction asked for that the head can make, the answers left at zero."""
+
+    @abstractmethod
+    def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """[M, ...] what the head says at the labelled positions, by the name of the prediction."""
+
+    @abstractmethod
+    def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
+        """Summed losses with gradient, and summed measures."""
+
+    @abstractmethod
+    def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Measures added over batches to the numbers that people read."""
+
+    def score(self, report: Mapping[str, float]) -> float:
+        """What the best checkpoint has most of."""
+        return -report[f"{self.name}.loss"]
+
+    def __add__(self, other: Task) -> Joint:
+        mine, theirs = (task if isinstance(task, Joint) else Joint(parts=(task,)) for task in (self, other))
+        return Joint(parts=mine.parts + theirs.parts, weights=mine.weights + theirs.weights)
+
+
+class LabelledTask(Task):
+    """A task learned from labelled rows, whose model answers for new ones."""
+
+    reads = Row
+
+    @property
+    @abstractmethod
+    def answer_field(self) -> str:
+        """The column that holds what is right, which prediction does not look at."""
+
+    @abstractmethod
+    def answers(self, encoder: Encoder, head: nn.Module, batch: Batch) -> list[dict[str, Any]]:
+        """What the model says of each of the batch's S sequences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(Task):
+    """Several tasks at once on the same examples: one pass of the encoder, the losses added by weight.
+
+    Each weighs 1 unless `weights` says otherwise. Raises RecipeError when two parts need examples of their own shape,
+    change the input ids or have the same name, when they read different data, or when the number of weights is another.
+    """
+
+    parts: tuple[Task, ...]
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for trait, why in (("cuts", "need examples of their own"), ("changes_ids", "change the input ids")):
+            clash = [part.name for part in self.parts if getattr(part, trait)]
+            if len(clash) > 1:
+                raise RecipeError(f"{' and '.join(clash)} cannot be joined: both {why}, and only one may")
+        if len({part.reads for part in self.parts}) > 1:
+            raise RecipeError(f"{self.name} cannot be joined: some parts read documents, others labelled rows")
+        if len({part.name for part in self.parts}) < len(self.parts):
+            raise RecipeError(
+                f"{self.name} cannot be joined: each part is told apart by its name, and two have the same"
+            )
+        weights = self.weights or (1.0,) * len(self.parts)
+        if len(weights) != len(self.parts):
+            raise RecipeError(
+                f"{self.name} has {len(self.parts)} parts and {len(weights)} weights; give one weight a part"
+            )
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def reads(self) -> type:  # type: ignore[override]  # a sum reads what its parts read
+        return self.parts[0].reads
+
+    @property
+    def hf_class(self) -> str:  # type: ignore[override]  # a sum is exported by what its parts are
+        classes = {part.hf_class for part in self.parts}
+        pretraining = {"MaskedLM", "NextSentencePrediction"}
+        return "PreTraining" if classes == pretraining else min(classes) if len(classes) == 1 else ""
+
+    @property
+    def needs_other_documents(self) -> bool:  # type: ignore[override]
+        return any(part.needs_other_documents for part in self.parts)
+
+    @property
+    def name(self) -> str:
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {part.name: part.settings for part in self.parts}
+
+    def settled(self, rows: Iterable[Row]) -> Joint:
+        rows = list(rows)
+        return dataclasses.replace(self, parts=tuple(part.settled(rows) for part in self.parts))
+
+    def continues(self, name: str, config: PretrainedConfig) -> bool:
+        return all(part.continues(name, config) for part in self.parts)
+
+    def config_changes(self) -> dict[str, Any]:
+        return {key: value for part in self.parts for key, value in part.config_changes().items()}
+
+    def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
+        cutter = next((part for part in self.parts if part.cuts), self.parts[0])
+        return cutter.examples(item, rng)
+
+    def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
+        for part in self.parts:
+            batch = part.label(batch, examples, rng)
+        return batch
+
+    def head(self, encoder: Encoder) -> nn.Module:
+        return nn.ModuleDict({part.name: part.head(encoder) for part in self.parts})
+
+    def asks(self, batch: Batch) -> Batch:
+        for part in self.parts:
+            batch = part.asks(batch)
+        return batch
+
+    def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        shared = _Once(encoder)
+        said = [part.logits(shared, head[part.name], batch) for part in self.parts]  # type: ignore[index, arg-type]
+        return {name: logits for one in said for name, logits in one.items()}
+
+    def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
+        shared = _Once(encoder)
+        totals: dict[str, Tensor] = {}
+        measures: dict[str, Tensor] = {}
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            loss = part.loss(shared, head[part.name], batch)  # type: ignore[index, arg-type]
+            totals |= {name: total * weight for name, total in loss.totals.items()}
+            measures |= loss.measures
+        return Loss(totals, measures)
+
+    def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        return {name: value for part in self.parts for name, value in part.report(sums).items()}
+
+    def score(self, report: Mapping[str, float]) -> float:
+        return sum(weight * part.score(report) for part, weight in zip(self.parts, self.weights, strict=True))
+
+
+class _Once:
+    """An encoder that goes over each batch once, however many heads ask."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._batch: Batch | None = None
+        self._hidden = torch.empty(0)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        if batch is not self._batch:
+            self._batch, self._hidden = batch, self._encoder(batch)
+        return self._hidden
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)

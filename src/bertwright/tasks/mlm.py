@@ -1,0 +1,127 @@
+"""Masked language modelling: some tokens are hidden, and the model says which they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..encoders.base import Encoder
+from ..errors import RecipeError
+from ..flow import Batch, Document, Example, Loss, Vocabulary
+from ..seeds import Draws
+from ..sums import ratio
+from .base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLM(Task):
+    """BERT's masked LM (Devlin et al., NAACL 2019).
+
+    Of each sequence's ordinary tokens the share `rate` is predicted, at least one; of these the share `mask` is
+    replaced by [MASK], the share `random` by any ordinary token, and the rest is left as it is. Special tokens are
+    never chosen.
+    """
+
+    reads = Document
+    hf_class = "MaskedLM"
+    changes_ids = True
+
+    rate: float = 0.15
+    mask: float = 0.8
+    random: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1:
+            raise RecipeError(f"mlm.rate is a share between 0 and 1, not {self.rate}")
+        if self.mask < 0 or self.random < 0 or self.mask + self.random > 1:
+            raise RecipeError(
+                f"mlm.mask and mlm.random are shares of at most 1 together, not {self.mask} and {self.random}"
+            )
+
+    def examples(self, item: Document, rng: np.random.Generator) -> Iterator[Example]:
+        """The document from end to end in pieces that fill the length; the first ends anywhere: borders move."""
+        if not len(item.sentences):
+            return
+        ids = np.concatenate(item.sentences)
+        room = item.length - 2
+        first = int(rng.integers(1, room + 1)) if len(ids) > room else room
+        for start, end in _borders(len(ids), first, room):
+            yield item.vocabulary.single(ids[start:end])
+
+    def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
+        keys, vocabulary = [example.key for example in examples], batch.vocabulary
+        ids = batch.ids.numpy()
+        chosen = choose(ids, batch.lengths, self.rate, rng.uniform("choose", keys, batch.lengths), vocabulary)
+        fate = rng.uniform("fate", keys, batch.lengths)[chosen]
+        stranger = rng.uniform("stranger", keys, batch.lengths)[chosen]
+        ordinary = ordinary_ids(vocabulary)
+        shown = np.where(
+            fate < self.mask + self.random, ordinary[(stranger * len(ordinary)).astype(np.int64)], ids[chosen]
+        )
+        shown = np.where(fate < self.mask, vocabulary.mask, shown)
+        targets = torch.from_numpy(ids[chosen])
+        hidden = batch.ids.clone()
+        hidden[chosen] = torch.from_numpy(shown)
+        return batch.with_ids(hidden).labelled(self.name, torch.from_numpy(chosen), targets)
+
+    def head(self, encoder: Encoder) -> nn.Module:
+        return encoder.predictor()
+
+    def asks(self, batch: Batch) -> Batch:
+        return batch.labelled(self.name, torch.arange(batch.tokens), torch.zeros_like(batch.ids))
+
+    def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """[M, V] scores of every token at every position that is predicted."""
+        return {self.name: encoder.logits(head, encoder(batch)[batch.rows(self.name)])}
+
+    def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
+        logits = self.logits(encoder, head, batch)[self.name]
+        targets = batch.labels[self.name].values
+        total = F.cross_entropy(logits.float(), targets, reduction="sum")
+        correct = (logits.detach().argmax(-1) == targets).sum()
+        seen = torch.bincount(targets, minlength=batch.vocabulary.size)
+        return Loss({self.name: total}, {"mlm.loss": total.detach(), "mlm.correct": correct, "mlm.targets": seen})
+
+    def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Loss in nats a token, perplexity, accuracy, and the accuracy of always saying the commonest target."""
+        targets = sums["mlm.targets"]
+        loss = ratio(sums["mlm.loss"], targets.sum())
+        return {
+            "mlm.loss": loss,
+            "mlm.perplexity": exp(min(loss, 700.0)),
+            "mlm.accuracy": ratio(sums["mlm.correct"], targets.sum()),
+            "mlm.commonest": ratio(targets.max(), targets.sum()),
+        }
+
+
+def choose(
+    ids: np.ndarray, lengths: tuple[int, ...], rate: float, draws: np.ndarray, vocabulary: Vocabulary
+) -> np.ndarray:
+    """[M] the tokens to predict, ascending: in each sequence the ordinary ones with the smallest `draws` [N]."""
+    free = ~np.isin(ids, vocabulary.special)
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    wanted = np.rint(rate * np.bincount(sequence[free], minlength=len(lengths)))
+    wanted = np.maximum(wanted, np.bincount(sequence[free], minlength=len(lengths)) > 0)
+    order = np.lexsort((np.where(free, draws, 2.0), sequence))
+    rank = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.sort(order[rank < wanted[sequence]])
+
+
+@lru_cache(maxsize=8)
+def ordinary_ids(vocabulary: Vocabulary) -> np.ndarray:
+    """Every id that is not a special token."""
+    return np.setdiff1d(np.arange(vocabulary.size), vocabulary.special)
+
+
+def _borders(tokens: int, first: int, room: int) -> Iterator[tuple[int, int]]:
+    start, end = 0, min(first, tokens)
+    while start < tokens:
+        yield start, end
+        start, end = end, min(end + room, tokens)

@@ -1,0 +1,255 @@
+"""Reading text and labelled rows from every format, one at a time.
+
+`Corpus` yields documents for a token store; `read_rows` yields the rows of a labelled file. Both raise InputError with
+one line that names the file and, where there is one, the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from ..errors import InputError
+from . import layouts
+from .compression import BUFFER
+from .sources import Source, Tally, find_sources, kind_of, lines, opened, reporting
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class RawText(NamedTuple):
+    """A document as it was read."""
+
+    source: str
+    """The file, or file:line, it comes from."""
+    text: str
+    """Paragraphs, with a line end between them."""
+
+
+class LabelledRow(dict[str, Any]):
+    """A row of a labelled file: its fields by name, and `where` it stands, as file:line, for messages."""
+
+    where: str
+
+    def __init__(self, fields: dict[str, Any], where: str) -> None:
+        super().__init__(fields)
+        self.where = where
+
+
+def read_rows(path: str | os.PathLike[str], *, strict: bool = False) -> Iterator[LabelledRow]:
+    """Rows of the files that an INPUT means: .jsonl .csv .tsv .parquet, packed or not; a line of .txt is a row `text`.
+
+    Columns of .csv and .tsv take their names from the first line, and their values are strings. With `strict`, bytes
+    that are not UTF-8 are refused rather than replaced. Raises InputError, also for a file without rows.
+    """
+    for source in find_sources([path]):
+        rows = _rows(source, Tally(), strict)
+        first = next(rows, None)
+        if first is None and source.named:
+            raise InputError(f"{source.name}: the file has no rows")
+        if first is not None:
+            yield from chain([first], rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """The documents of some sources.
+
+    A .txt file is one document or several, as its layout says (see `layouts`); a row of any other file is one document.
+    """
+
+    sources: Sequence[Source]
+    field: str = "text"
+    """The column that holds the text, in files with columns."""
+    layout: str = "auto"
+    """auto, lines, prose or wrapped."""
+    strict: bool = False
+    """Refuse bytes that are not UTF-8 rather than replace them."""
+
+    def documents(self, tally: Tally) -> Iterator[RawText]:
+        """Every document with text, in order; `tally` counts what was met. Raises InputError when there is none."""
+        count = 0
+        for source in self.sources:
+            before, size, found = tally.read, source.size, False
+            for document in self.documents_of(source, tally):
+                found = True
+                yield document
+            if not found and source.named:
+                raise InputError(f"{source.name}: no text in it")
+            tally.empty_files += not found
+            tally.read = before + size
+            count += found
+        if not count:
+            raise InputError(f"no text in any of the {len(self.sources)} files")
+
+    def documents_of(self, source: Source, tally: Tally) -> Iterator[RawText]:
+        """The documents with text of one source."""
+        for document in self._texts(source, tally):
+            if document.text and not document.text.isspace():
+                yield document
+            else:
+                tally.empty += 1
+
+    def _texts(self, source: Source, tally: Tally) -> Iterator[RawText]:
+        if source.kind == "txt":
+            with reporting(source.name), opened(source) as (stream, raw):
+                yield from self._from_lines(source, stream, raw, tally)
+        else:
+            for row in _rows(source, tally, self.strict):
+                yield RawText(row.where, self._text_of(row))
+
+    def _from_lines(
+        self, source: Source, stream: io.BufferedReader, raw: io.BufferedReader, tally: Tally
+    ) -> Iterator[RawText]:
+        before = tally.read
+        found: list[str] = []
+        read = _lone_returns_split(lines(stream, source.name, tally, strict=self.strict))
+        for paragraphs, cut in layouts.documents(read, self.layout, found):
+            tally.cut += cut
+            tally.layouts[source.name] = found[0]
+            tally.read = before + raw.tell()
+            yield RawText(source.name, "\n".join(paragraphs))
+
+    def _text_of(self, row: LabelledRow) -> str:
+        if self.field not in row:
+            columns = ", ".join(map(str, row)) or "none"
+            raise InputError(f"{row.where}: no column {self.field!r}; the columns are {columns} (set --text-field)")
+        text = row[self.field]
+        if not isinstance(text, str | None):
+            raise InputError(f"{row.where}: column {self.field!r} holds a {type(text).__name__}, not text")
+        return text or ""
+
+
+def _lone_returns_split(read: Iterator[str]) -> Iterator[str]:
+    for line in read:
+        if "\r" in line:
+            yield from line.split("\r")
+        else:
+            yield line
+
+
+def _rows(source: Source, tally: Tally, strict: bool) -> Iterator[LabelledRow]:
+    if source.kind == "hf":
+        yield from _from_hub(source.name)
+        return
+    before = tally.read
+    with reporting(source.name), opened(source) as (stream, raw):
+        kind = source.kind or kind_of(stream)
+        if kind == "parquet":
+            yield from _from_parquet(stream, source)
+            return
+        read = lines(stream, source.name, tally, strict=strict)
+        for row in _PARSERS[kind](read, source.name):
+            tally.read = before + (raw.tell() if source.path else 0)
+            yield row
+
+
+def _from_text(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
+    for number, line in enumerate(read, 1):
+        if line and not line.isspace():
+            yield LabelledRow({"text": line}, f"{name}:{number}")
+
+
+def _from_json_lines(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
+    for number, line in enumerate(read, 1):
+        if not line or line.isspace():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name}:{number}: not a line of JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{name}:{number}: expected a JSON object, found {type(row).__name__}")
+        yield LabelledRow(_without_surrogates(row) if _SURROGATE_ESCAPE.search(line) else row, f"{name}:{number}")
+
+
+def _without_surrogates(value: Any) -> Any:
+    """JSON can spell halves of a character (a lone `\\ud83d`), which no encoding can write."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(part) for part in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(part) for key, part in value.items()}
+    return value
+
+
+def _from_csv(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
+    return _from_table((line + "\n" for line in read), name, delimiter=",")
+
+
+def _from_tsv(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
+    sample = list(islice(read, 1000))
+    quoting = csv.QUOTE_NONE if _has_stray_quotes(sample) else csv.QUOTE_MINIMAL
+    return _from_table((line + "\n" for line in chain(sample, read)), name, delimiter="\t", quoting=quoting)
+
+
+def _has_stray_quotes(sample: list[str]) -> bool:
+    """Whether quotes are plain characters: every line is a whole row, and some field begins with an unpaired quote."""
+    rows = [line.split("\t") for line in sample if line]
+    if len({len(row) for row in rows}) != 1:
+        return False
+    fields = [field for row in rows for field in row if field.startswith('"')]
+    return any(len(f) < 2 or f[-1] != '"' or '"' in f[1:-1].replace('""', "") for f in fields)
+
+
+def _from_table(read: Iterator[str], name: str, **dialect: Any) -> Iterator[LabelledRow]:
+    csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
+    reader = csv.reader(read, **dialect)
+    try:
+        columns = next((row for row in reader if row), [])
+        for row in reader:
+            if len(row) == len(columns):
+                yield LabelledRow(dict(zip(columns, row, strict=True)), f"{name}:{reader.line_num}")
+            elif row:
+                found = f"{len(row)} fields where the first line names {len(columns)}"
+                raise InputError(f"{name}:{reader.line_num}: {found} ({', '.join(columns)[:200]})")
+    except csv.Error as error:
+        raise InputError(f"{name}:{reader.line_num}: not a row of a table ({error})") from None
+
+
+def _from_parquet(stream: io.BufferedReader, source: Source) -> Iterator[LabelledRow]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with tempfile.TemporaryFile() as unpacked:
+            if not stream.seekable() or source.packing:
+                shutil.copyfileobj(stream, unpacked, BUFFER)
+                unpacked.seek(0)
+            table = ParquetFile(unpacked if source.packing or not stream.seekable() else stream)
+            number = 0
+            for batch in table.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield LabelledRow(row, f"{source.name}:row {number}")
+    except ArrowException as error:
+        raise InputError(f"{source.name}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _from_hub(name: str) -> Iterator[LabelledRow]:
+    from datasets import load_dataset
+
+    wanted, _, split = name.removeprefix("hf:").partition("@")
+    path, _, config = wanted.partition(":")
+    try:
+        rows = load_dataset(path, config or None, split=split or "train")
+    except Exception as error:  # the library raises what its many parts raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name}: the data set cannot be loaded ({reason})") from None
+    for number, row in enumerate(rows, 1):
+        yield LabelledRow(dict(row), f"{name}:row {number}")
+
+
+_PARSERS = {"txt": _from_text, "jsonl": _from_json_lines, "csv": _from_csv, "tsv": _from_tsv}

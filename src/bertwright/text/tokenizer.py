@@ -1,0 +1,150 @@
+"""A tokenizer: text to ids and back, kept as a Hugging Face folder that `transformers` loads to the same ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, final
+
+import numpy as np
+import tokenizers
+
+from ..errors import InputError
+from ..flow import Vocabulary
+
+ROLES = ("pad", "unk", "cls", "sep", "mask")
+_NOT_KEPT = ("auto_map", "name_or_path", "tokenizer_file", "vocab_file", "special_tokens_map_file")
+
+
+@final
+class Tokenizer:
+    """A `tokenizers.Tokenizer` with the five special tokens that an encoder needs.
+
+    `backend` is taken over: its padding and truncation are switched off. `config` is the content of
+    tokenizer_config.json, which names the special tokens. Raises InputError when one of them is missing.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        self._names = _special_names(backend, config)
+        self._content = backend.to_str()
+        self._config = {name: value for name, value in config.items() if name not in _NOT_KEPT}
+        self._backend = backend
+        self._backend.encode_special_tokens = True
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Tokenizer:
+        """Reads a tokenizer's folder, or the folder `tokenizer` of a store. Raises InputError."""
+        folder = Path(folder)
+        if not (folder / "tokenizer.json").is_file() and (folder / "tokenizer" / "tokenizer.json").is_file():
+            folder = folder / "tokenizer"
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise InputError(f"{folder}: no tokenizer.json in it; accepted is the folder of a Hugging Face tokenizer")
+        try:
+            backend = tokenizers.Tokenizer.from_str(path.read_text("utf-8"))
+        except Exception as error:  # the library raises plain Exception
+            raise InputError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from None
+        named = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
+        try:
+            return cls(backend, named)
+        except InputError as error:
+            raise InputError(f"{folder}: {error}") from None
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, and vocab.txt for WordPiece."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self._config | {f"{role}_token": name for role, name in self._names.items()}
+        config.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
+        (folder / "tokenizer.json").write_text(self._content, "utf-8")
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        if json.loads(self._content)["model"]["type"] == "WordPiece":
+            tokens = sorted(self._backend.get_vocab().items(), key=lambda entry: entry[1])
+            (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in tokens), "utf-8")
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Sizes and special ids, for cutting and hiding."""
+        entries = self._backend.get_vocab()
+        ids = {role: entries[name] for role, name in self._names.items()}
+        added = self._backend.get_added_tokens_decoder()
+        special = {i for i, token in added.items() if token.special} | set(ids.values())
+        return Vocabulary(size=max(entries.values()) + 1, special=tuple(sorted(special)), **ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over what decides how text is encoded."""
+        content = [json.loads(self._content), self._names]
+        plain = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(plain.encode()).hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        """Ids [n], int64, without special tokens; a literal "[MASK]" in the text is plain characters."""
+        return np.array(self._backend.encode(text, add_special_tokens=False).ids, np.int64)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` for many texts at once, on all cores."""
+        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, np.int64) for encoding in encodings]
+
+    def encode_with_special(self, text: str) -> np.ndarray:
+        """Ids [n], int64, where "[MASK]" and its like in the text are the special tokens; none are added around."""
+        return np.array(self._parsing.encode(text, add_special_tokens=False).ids, np.int64)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of ids, special tokens included."""
+        return self._backend.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def token(self, id: int) -> str:
+        """The vocabulary entry of an id. Raises IndexError for one that is not in the vocabulary."""
+        token = self._backend.id_to_token(int(id))
+        if token is None:
+            raise IndexError(f"id {id} is not in the vocabulary of {self.vocabulary.size}")
+        return token
+
+    def hf(self) -> Any:
+        """The same tokenizer as `transformers` has it."""
+        from transformers import AutoTokenizer
+
+        with TemporaryDirectory() as folder:
+            self.save(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer.name_or_path = ""
+        return tokenizer
+
+    @cached_property
+    def _parsing(self) -> tokenizers.Tokenizer:
+        return tokenizers.Tokenizer.from_str(self._content)
+
+
+def _special_names(backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> dict[str, str]:
+    names = {role: _name_of(config.get(f"{role}_token", f"[{role.upper()}]")) for role in ROLES}
+    missing = [role for role, name in names.items() if backend.token_to_id(name) is None]
+    if missing:
+        found = ", ".join(sorted(t.content for t in backend.get_added_tokens_decoder().values() if t.special)) or "none"
+        raise InputError(f"the tokenizer has no {', '.join(missing)} token, which an encoder needs; it has {found}")
+    return names
+
+
+def _name_of(value: Any) -> str:
+    """A special token is written as a string, or as an object with its `content`."""
+    return str(value["content"] if isinstance(value, Mapping) and "content" in value else value)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content

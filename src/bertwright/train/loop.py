@@ -1,0 +1,108 @@
+"""The loop: a generator of optimizer steps. It cannot tell pretraining from fine-tuning.
+
+Each summed loss is divided once, by the number of its predictions over all micro-batches of the step, which is known
+before the first forward pass; so how a step is split does not change its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..errors import RunError
+from ..flow import Batch
+from ..seeds import key_of
+from ..sums import Sums, add
+from ..tasks.model import Model
+from .precision import products_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one optimizer step did."""
+
+    number: int
+    """How many steps are done, this one included."""
+    lr: float
+    grad_norm: float
+    """Before clipping."""
+    sums: Sums
+    tokens: int
+
+
+class Loop:
+    """Trains a model on `feed(step)`, the micro-batches of a step.
+
+    `factor(step)` is the learning rate's factor at a step, `clip` the largest norm of the gradient. `step` is how many
+    steps are done. Raises RunError when the loss is not a number any more.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        feed: Callable[[int], list[Batch]],
+        optimizer: torch.optim.Optimizer,
+        factor: Callable[[int], float],
+        *,
+        clip: float,
+        precision: str,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.feed = feed
+        self.optimizer = optimizer
+        self.step = 0
+        self._factor = factor
+        self._clip = clip
+        self.precision = precision
+        self._seed = seed
+        self._device = next(model.parameters()).device
+        self._peaks = [group["lr"] for group in optimizer.param_groups]
+
+    def steps(self, until: int) -> Iterator[Step]:
+        """Steps one at a time, up to `until` in all."""
+        while self.step < until:
+            yield self._one(self.feed(self.step))
+
+    def _one(self, batches: list[Batch]) -> Step:
+        self.model.train()
+        counts = {name: sum(batch.counts[name] for batch in batches) for name in batches[0].counts}
+        parts = [self._gradients(batch, counts, index) for index, batch in enumerate(batches)]
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self._clip))
+        if norm != norm or norm == float("inf"):
+            raise RunError(
+                f"the gradient is not finite at step {self.step + 1}: the learning rate is too high, or the model's "
+                "weights are broken; start again with a lower one"
+            )
+        factor = self._factor(self.step)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        tokens = sum(batch.tokens for batch in batches)
+        return Step(number=self.step, lr=self._peaks[0] * factor, grad_norm=norm, sums=add(parts), tokens=tokens)
+
+    def _gradients(self, batch: Batch, counts: dict[str, int], index: int) -> Sums:
+        torch.manual_seed(key_of(self._seed, "dropout", self.step, index))
+        with products_in(self.precision, self._device):
+            loss = self.model(batch.to(self._device))
+        parts = [value / max(1, counts[name]) for name, value in loss.totals.items()]
+        torch.stack(parts).sum().backward()
+        return dict(loss.measures)
+
+
+@torch.no_grad()
+def measure(model: Model, batches: Iterable[Batch], precision: str) -> Sums:
+    """The model's summed measures over labelled batches, without dropout."""
+    model.eval()
+    device = next(model.parameters()).device
+    sums: Sums = {}
+    for batch in batches:
+        with products_in(precision, device):
+            loss = model(batch.to(device))
+        sums = add([sums, loss.measures])
+    return sums

@@ -1,0 +1,38 @@
+"""Which number format the products run in, on which device."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from ..errors import RecipeError
+
+
+def device() -> torch.device:
+    """The GPU if there is one, else the CPU. The GPU path has not been measured."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def bf16_is_fast(on: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware."""
+    if on.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def resolve(precision: str, on: torch.device) -> str:
+    """`bf16` or `fp32`; `auto` takes bf16 where the hardware has it.
+
+    Raises RecipeError for another word.
+    """
+    if precision not in ("auto", "bf16", "fp32"):
+        raise RecipeError(f"unknown precision {precision!r}; known are auto, bf16, fp32")
+    if precision == "auto":
+        return "bf16" if bf16_is_fast(on) else "fp32"
+    return precision
+
+
+def products_in(precision: str, on: torch.device) -> AbstractContextManager[object]:
+    """The context in which a forward pass runs; weights, norms, softmax and losses stay in fp32."""
+    return torch.autocast(on.type, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -1,0 +1,125 @@
+"""Attention over sequences laid end to end against attention over each of them alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bertwright.flow import Batch
+from bertwright.nn import attention as module
+from bertwright.nn.attention import Layout, attention
+
+MakeBatch = Callable[..., Batch]
+HEADS, WIDTH = 2, 4
+
+
+def vectors(count: int, seed: int) -> Tensor:
+    x = torch.randn(count, HEADS, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return (3 * x).requires_grad_()
+
+
+def one_by_one(query: Tensor, key: Tensor, value: Tensor, batch: Batch) -> Tensor:
+    """The definition, a sequence and a head at a time."""
+    rows = []
+    for q, k, v in zip(*(x.split(batch.lengths) for x in (query, key, value)), strict=True):
+        heads = [(q[:, h] @ k[:, h].T / math.sqrt(WIDTH)).softmax(-1) @ v[:, h] for h in range(HEADS)]
+        rows.append(torch.stack(heads, 1))
+    return torch.cat(rows)
+
+
+def check(batch: Batch, layout: Layout) -> None:
+    """Values and gradients; where nothing is read, whatever arrives there must have no effect."""
+    q, k, v = (vectors(batch.tokens, seed) for seed in range(3))
+    whole = one_by_one(q, k, v, batch)
+    want = whole if batch.reads is None else whole[batch.reads]
+    pull = torch.randn(want.shape, dtype=want.dtype, generator=torch.Generator().manual_seed(9))
+    gradients = torch.autograd.grad((want * pull).sum(), (q, k, v))
+    asked = q if batch.reads is None else q[batch.reads]
+    found = attention(asked, k, v, layout, 0.0)
+    torch.testing.assert_close(found, want)
+    for mine, other in zip(torch.autograd.grad((found * pull).sum(), (q, k, v)), gradients, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=12), data=st.data())
+def test_any_lengths_and_reads(make_batch: MakeBatch, lengths: list[int], data: st.DataObject) -> None:
+    read = st.sets(st.integers(0, sum(lengths) - 1), min_size=1).map(sorted)
+    batch = make_batch(lengths, data.draw(st.none() | read))
+    check(batch, Layout.of(batch))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "reads"),
+    [
+        ((4, 4, 4), None),
+        ((4, 4, 4), (0, 3, 5, 6, 8, 11)),
+        ((4, 4, 4), (0, 3, 5)),
+        ((2, 5, 1), None),
+        ((2, 5, 1), (0, 2, 7)),
+        ((2, 5, 1), (6,)),
+        ((1,), (0,)),
+        ((300, 299, 100, 99, 30, 29), None),
+        ((30, 299, 100, 99, 300, 29), (0, 400, 401, 402, 856)),
+    ],
+)
+def test_layouts_by_hand(make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...] | None) -> None:
+    batch = make_batch(lengths, reads)
+    check(batch, Layout.of(batch))
+
+
+def test_equal_rows_need_no_grid(make_batch: MakeBatch) -> None:
+    layout = Layout.of(make_batch((4, 4, 4), (0, 3, 5, 6, 8, 11)))
+    assert layout.tokens == module.Grids(((3, 4),), None, None)
+    assert layout.reads == module.Grids(((3, 2),), None, None)
+    assert layout.masks == (None,)
+
+
+def test_sequences_of_like_length_share_a_grid(make_batch: MakeBatch) -> None:
+    layout = Layout.of(make_batch((100, 300, 299, 90, 20)))
+    assert layout.tokens.shapes == ((2, 300), (3, 100))
+    few = Layout.of(make_batch((30, 3, 4)))
+    assert few.tokens.shapes == ((3, 30),)
+
+
+@pytest.mark.parametrize("reads", [None, (0, 3, 5, 6), (2, 5, 7)])
+@pytest.mark.parametrize("lengths", [(4, 4, 4), (2, 5, 1)])
+def test_layouts_of_an_accelerator(
+    make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...] | None
+) -> None:
+    """One grid, as wide for the queries as for the keys; here it must do the same on the CPU."""
+    batch = make_batch(lengths, reads)
+    layout = Layout.of(batch)
+    assert len(module._grouped([300, 30, 3], on_cpu=False)) == 1
+    wide = None if reads is None else module._wide(batch, layout.tokens)
+    check(batch, Layout(layout.tokens, wide, layout.masks))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_both_products_agree(masked: bool) -> None:
+    draws = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, HEADS, 5, WIDTH, generator=draws) for _ in range(3))
+    mask = torch.arange(5) < torch.tensor([5, 2, 1])[:, None] if masked else None
+    torch.testing.assert_close(module._matmul(q, k, v, mask, 0.0), module._fused(q, k, v, mask, 0.0))
+
+
+def test_the_softmax_of_bf16_scores_sums_in_fp32() -> None:
+    scores = 4 * torch.randn(16, 512, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(scores.softmax(-1), scores.softmax(-1, dtype=torch.float32).bfloat16())
+
+
+def test_dropped_weights_are_scaled(make_batch: MakeBatch) -> None:
+    batch = make_batch((64, 64))
+    q, k = torch.zeros(128, HEADS, WIDTH), torch.zeros(128, HEADS, WIDTH)
+    torch.manual_seed(0)
+    sums = attention(q, k, torch.ones(128, HEADS, WIDTH), Layout.of(batch), 0.5)
+    kept = sums[:, :, 0] * 64 / 2
+    torch.testing.assert_close(kept, kept.round())
+    assert 28 < float(kept.mean()) < 36
+    assert len(kept.unique()) > 5

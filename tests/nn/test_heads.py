@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bertwright.nn.heads import Pooler, Predictor
+
+
+def test_the_pooler_is_a_dense_layer_and_tanh() -> None:
+    pooler, x = Pooler(4), torch.randn(3, 4)
+    torch.testing.assert_close(pooler(x), torch.tanh(pooler.dense(x)))
+
+
+def test_the_predictor_multiplies_by_the_embeddings_and_owns_none() -> None:
+    words = nn.Embedding(11, 4)
+    predictor, x = Predictor(4, 11, 1e-12, F.gelu), torch.randn(5, 4)
+    nn.init.normal_(predictor.bias)
+    inner = F.layer_norm(F.gelu(predictor.dense(x)), (4,), predictor.norm.weight, predictor.norm.bias, 1e-12)
+    logits = predictor(x, words.weight)
+    torch.testing.assert_close(logits, inner @ words.weight.T + predictor.bias)
+    assert {name: tuple(p.shape) for name, p in predictor.named_parameters()} == {
+        "bias": (11,),
+        "dense.weight": (4, 4),
+        "dense.bias": (4,),
+        "norm.weight": (4,),
+        "norm.bias": (4,),
+    }
+    logits.sum().backward()
+    assert words.weight.grad is not None

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bertwright.flow import Batch
+from bertwright.nn.attention import Layout
+from bertwright.nn.layers import PostNormLayer
+
+MakeBatch = Callable[..., Batch]
+
+
+@pytest.fixture
+def layer() -> PostNormLayer:
+    torch.manual_seed(0)
+    return PostNormLayer(hidden=8, heads=2, intermediate=12, eps=1e-12, activation=F.gelu).double()
+
+
+@pytest.mark.parametrize(("lengths", "reads"), [((4, 4), (0, 3, 4, 5)), ((4, 1, 6), (0, 4, 6, 10))])
+def test_reads_are_the_same_rows(
+    layer: PostNormLayer, make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...]
+) -> None:
+    batch = make_batch(lengths, reads)
+    hidden = torch.randn(batch.tokens, 8, dtype=torch.float64)
+    layout = Layout.of(batch)
+    whole, some = layer(hidden, layout, None), layer(hidden, layout, batch.reads)
+    torch.testing.assert_close(some, whole[list(reads)])
+
+
+def test_one_token_is_its_own_value(layer: PostNormLayer, make_batch: MakeBatch) -> None:
+    """A sequence of one token attends to itself alone, so the layer can be written down without attention."""
+    batch = make_batch((1, 1, 1))
+    hidden = torch.randn(3, 8, dtype=torch.float64)
+    attended = layer.attention_norm(hidden + layer.attention_output(layer.value(hidden)))
+    expected = layer.output_norm(attended + layer.output(F.gelu(layer.intermediate(attended))))
+    torch.testing.assert_close(layer(hidden, Layout.of(batch), None), expected)
+
+
+def test_each_dropout_acts(layer: PostNormLayer, make_batch: MakeBatch) -> None:
+    batch = make_batch((5, 5))
+    hidden, layout = torch.randn(10, 8, dtype=torch.float64), Layout.of(batch)
+    calm = layer(hidden, layout, None)
+    for part in (layer.dropout, layer.attention_dropout):
+        part.p = 0.5
+        assert not torch.allclose(layer(hidden, layout, None), calm)
+        part.p = 0.0
+    layer.dropout.p = layer.attention_dropout.p = 0.5
+    torch.testing.assert_close(layer.eval()(hidden, layout, None), calm)

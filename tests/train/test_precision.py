@@ -1,0 +1,35 @@
+"""Number formats."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bertwright.errors import RecipeError
+from bertwright.train.precision import bf16_is_fast, products_in, resolve
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_what_is_asked_for_is_taken(precision: str) -> None:
+    assert resolve(precision, CPU) == precision
+
+
+def test_auto_asks_the_hardware() -> None:
+    assert resolve("auto", CPU) == ("bf16" if bf16_is_fast(CPU) else "fp32")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "", "BF16"])
+def test_another_word_is_refused(precision: str) -> None:
+    with pytest.raises(RecipeError, match=f"unknown precision '{precision}'; known are auto, bf16, fp32"):
+        resolve(precision, CPU)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_products_run_in_it(precision: str, dtype: torch.dtype) -> None:
+    a = torch.ones(2, 2)
+    with products_in(precision, CPU):
+        assert (a @ a).dtype == dtype
+        assert torch.nn.functional.layer_norm(a, (2,)).dtype == torch.float32
+    assert (a @ a).dtype == torch.float32
