@@ -23,6 +23,9 @@ from bertwright.tasks.base import LabelledTask, Task
 from bertwright.tasks.model import Model
 from bertwright.text.tokenizer import ROLES, Tokenizer
 
+# Models this small are slower on two threads than on one, and many times slower where other processes want the cores.
+torch.set_num_threads(1)
+
 SHAPES = ((7, 12, 5), (9,), (1,), (1, 1, 1), (6, 30, 4, 1), (14, 3), (40,), (2, 8, 8, 8, 8, 5, 6, 7))
 """Sentence lengths of a few documents: ordinary ones, one sentence, one token, a sentence longer than a sequence."""
 SPAN = 1_000_000

@@ -138,6 +138,17 @@ def test_a_single_document_is_all_for_training(tmp_path: Path) -> None:
     assert any("held out: nothing, for there is a single document" in line for line in describe(store))
 
 
+def test_why_nothing_is_held_out(corpus: Path, tmp_path: Path) -> None:
+    alike = tmp_path / "alike.txt"
+    alike.write_text(as_lines(documents(1) * 5), "utf-8")
+    told = [
+        describe(prepare(path, tmp_path / f"{path.name}.store", settings=settings))
+        for path, settings in ((alike, SMALL), (corpus, PrepareSettings(vocab_size=192, heldout=0)))
+    ]
+    assert "held out: nothing, for the documents are too much alike" in told[0]
+    assert "held out: nothing, as asked" in told[1]
+
+
 def test_an_existing_tokenizer_is_taken(corpus: Path, tmp_path: Path) -> None:
     given = train_tokenizer([[ENGLISH]], vocab_size=256, lower_case=True)
     given.save(tmp_path / "tokenizer")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,14 @@ TRAIN: Documents = [[[5, 6, 7], [8]], [[9] * 300, [10, 11]], [[12]]]
 HELDOUT: Documents = [[[13, 14]]]
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
+@cache
+def trained() -> Tokenizer:
     return train_tokenizer([[ENGLISH]], vocab_size=128)
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return trained()
 
 
 def write(out: Path, tokenizer: Tokenizer, train: Documents, heldout: Documents, vocab_size: int = 128) -> TokenStore:
@@ -58,9 +64,8 @@ def read(store: TokenStore, name: str) -> Documents:
 )
 @settings(max_examples=25, deadline=None)
 def test_every_document_comes_back(train: Documents, heldout: Documents) -> None:
-    tokenizer = train_tokenizer([[ENGLISH]], vocab_size=128)
     with tempfile.TemporaryDirectory() as folder:
-        store = write(Path(folder, "store"), tokenizer, train, heldout)
+        store = write(Path(folder, "store"), trained(), train, heldout)
         assert (read(store, "train"), read(store, "heldout")) == (train, heldout)
         assert store.train.tokens == sum(len(sentence) for document in train for sentence in document)
         store.verify()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -40,15 +41,28 @@ def root(context: typer.Context, version: options.Version = False) -> None:
 def main() -> None:
     """The console script. Ends with 0, with 2 and one line on what a person can mend, or as a signal asks."""
     # Threads that wait for each other asleep: spinning, as is OpenMP's habit, is a few per cent faster on an idle
-    machine # and several times slower as soon as another program wants a core. It is read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE") try: sys.exit(app(standalone_mode=False) or 0) except
-    BertwrightError as error: _end(str(error), 2, error) except typer.TyperException as error:
-    _end(error.format_message(), 2, error) except (typer.Abort, KeyboardInterrupt): _end("interrupted", 130, None)
-    except BrokenPipeError: sys.exit(141)
+    # machine and several times slower as soon as another program wants a core. It is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        status = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(status)
+    except BertwrightError as error:
+        _end(str(error), 2, error)
+    except typer.TyperException as error:
+        _end(error.format_message(), 2, error)
+    except (typer.Abort, KeyboardInterrupt):
+        _end("interrupted", 130, None)
+    except BrokenPipeError:
+        # Nobody reads on. What is left in the buffer would be complained of when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _end(f"{error.filename or 'the system'}: {error.strerror or error}", 2, error)
 
 
 def _end(message: str, status: int, error: Exception | None) -> None:
     if error is not None and options.debugging():
-        raise error
+        traceback.print_exception(error)
     print(f"bertwright: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)

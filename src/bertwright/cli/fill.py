@@ -20,8 +20,10 @@ def fill(
     """Fill the masks of a text."""
     from ..run.answering import filler
 
-    for number, words in enumerate(filler(checkpoint).fill(text, top), 1):
-        if as_json:
-            typer.echo(json.dumps([{"token": word, "probability": share} for word, share in words], ensure_ascii=False))
-        else:
-            typer.echo(f"[MASK] {number}: " + "  ".join(f"{word} {share:.1%}" for word, share in words))
+    filled = filler(checkpoint).fill(text, top)
+    if as_json:
+        masks = [[{"token": word, "probability": share} for word, share in words] for words in filled]
+        typer.echo(json.dumps({"text": text, "masks": masks}, ensure_ascii=False))
+        return
+    for number, words in enumerate(filled, 1):
+        typer.echo(f"[MASK] {number}: " + "  ".join(f"{word} {share:.1%}" for word, share in words))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RecipeError
 from . import options
 from .recipes import carry_out, nested
 
@@ -34,6 +35,8 @@ def finetune(
     debug: options.Debug = False,
 ) -> None:
     """Fine-tune an encoder on labelled rows."""
+    if start not in (None, "scratch"):
+        raise RecipeError(f"--start takes scratch, not {start!r}; the checkpoint to start from is {checkpoint}")
     given = {
         "out": str(out),
         "task": task,

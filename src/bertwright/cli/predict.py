@@ -25,4 +25,5 @@ def predict(
 
     rows = chain.from_iterable(read_rows(file) for file in inputs)
     for row in Answerer(checkpoint, length=length or 128).predict(rows):
-        typer.echo(json.dumps(row, ensure_ascii=False))
+        # A column of a parquet file can hold what JSON has no word for, such as a date.
+        typer.echo(json.dumps(row, ensure_ascii=False, default=str))

@@ -29,8 +29,14 @@ class Terminal:
 
     def __init__(self, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, TextColumn("{task.fields[numbers]}"), console=self._console)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._console,
+        )
         self._bars: dict[str, Any] = {}
         self._last = 0.0
 
@@ -149,9 +155,7 @@ def print_learned(learned: Learned, as_json: bool) -> None:
 
 
 def _brief(numbers: Mapping[str, float]) -> str:
-    shown = {name: value for name, value in numbers.items() if not name.endswith(("step", "commonest", "perplexity"))}
-    return "  ".join(f"{name} {_short(value)}" for name, value in shown.items())
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.1e}"
+    """What is worth a glance while it goes on: losses, accuracies and the speed; the rest is in the metrics."""
+    shown = [f"{name} {value:.3f}" for name, value in numbers.items() if name.endswith(("loss", "accuracy"))]
+    speed = numbers.get("tokens_per_second")
+    return "  ".join([*shown, f"{speed:,.0f} tokens/s"] if speed else shown)

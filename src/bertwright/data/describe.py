@@ -23,7 +23,7 @@ def describe(store: TokenStore) -> list[str]:
         f"{whole['tokens'] / whole['words']:.3f} tokens per {word}, {whole['unknown'] / whole['tokens']:.3%} unknown, "
         f"{size / whole['tokens']:.3f} bytes per token",
         f"vocabulary of {store.vocab_size:,} entries ({_origin(manifest)}), ids as {manifest['dtype']}",
-        _heldout_line(heldout, whole),
+        _heldout_line(heldout, whole, manifest["made"]["settings"]["heldout"]),
         *_notes(manifest["reading"], whole),
         *(f"  {word} -> {' '.join(pieces)}" for word, pieces in manifest["samples"].items()),
     ]
@@ -37,13 +37,13 @@ def _origin(manifest: Mapping[str, Any]) -> str:
     return f"trained, {case}, accents {'stripped' if settings['strip_accents'] else 'kept'}"
 
 
-def _heldout_line(heldout: Mapping[str, int], whole: Mapping[str, int]) -> str:
+def _heldout_line(heldout: Mapping[str, int], whole: Mapping[str, int], asked: float) -> str:
     if heldout["documents"]:
         share = heldout["tokens"] / whole["tokens"]
         return f"held out: {heldout['documents']:,} documents, {heldout['tokens']:,} tokens ({share:.2%})"
     if whole["documents"] == 1:
         return "held out: nothing, for there is a single document (are documents separated by blank lines?)"
-    return "held out: nothing"
+    return f"held out: nothing, {'for the documents are too much alike' if asked else 'as asked'}"
 
 
 def _notes(reading: Mapping[str, Any], whole: Mapping[str, int]) -> list[str]:

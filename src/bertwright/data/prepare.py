@@ -81,7 +81,7 @@ class PrepareSettings:
 
 
 def prepare(
-    inputs: Sequence[str | os.PathLike[str]],
+    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     settings: PrepareSettings | None = None,

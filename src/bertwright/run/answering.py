@@ -103,11 +103,14 @@ class Answerer:
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
         """The `top` words and their probabilities for each [MASK] of a text.
 
-        Raises InputError when there is no mask, or when the text is longer than the model takes.
+        Raises InputError when there is no mask, or when the text is longer than the model takes, and RecipeError when
+        there are not as many words.
         """
         ids = self.tokenizer.encode_with_special(text)
         vocabulary, mask = self.tokenizer.vocabulary, self.tokenizer.token(self.tokenizer.vocabulary.mask)
         example = vocabulary.single(ids)
+        if not 1 <= top <= vocabulary.size:
+            raise RecipeError(f"top is a number of words from 1 to {vocabulary.size}, not {top}")
         if vocabulary.mask not in ids:
             raise InputError(f"the text has no {mask} to fill: {text!r}")
         longest = self.model.encoder.config.max_position_embeddings
@@ -118,7 +121,7 @@ class Answerer:
         asked = batch.labelled("mlm", places, torch.zeros_like(places))
         with products_in(self.precision, device()):
             logits = self.task.logits(self.model.encoder, self.model.head, asked)["mlm"]
-        shares, words = logits.float().softmax(-1).topk(top)
+        shares, words = logits.float().softmax(-1)[:, : vocabulary.size].topk(top)
         return [
             [(self.tokenizer.token(int(word)), float(share)) for word, share in zip(*place, strict=True)]
             for place in zip(words, shares, strict=True)

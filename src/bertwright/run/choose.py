@@ -122,5 +122,5 @@ def check(recipe: Recipe) -> None:
     for name, share in shares.items():
         if share is not None and not 0 <= share < 1:
             raise RecipeError(f"{name} is a share from 0 up to 1, not {share}")
-    if recipe.save.model not in ("last", "best"):
+    if recipe.save.model not in (None, "last", "best"):
         raise RecipeError(f"save.model is last or best, not {recipe.save.model!r}")

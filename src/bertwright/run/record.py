@@ -10,20 +10,25 @@ RUN/model/              the result: a Hugging Face checkpoint with its card
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..encoders.exchange import one_line
 from ..errors import RunError
 from ..files import whole_folder, write_text
+from ..sums import Sums
 from ..train.checkpoint import folder_of, saved
 from ..train.loop import Loop
 from ..train.optim import load_state_tensors, state_tensors
 from .spec import Recipe, differences, load
 
 OPTIMIZER = "optimizer.safetensors"
+WINDOW = "window.safetensors"
 STATE = "state.json"
 
 
@@ -39,7 +44,7 @@ class RunFolder:
                 raise RunError(
                     f"{self.home} holds another run ({'; '.join(differ)}); choose another --out, or remove it"
                 )
-        elif self.home.exists() and (not self.home.is_dir() or any(self.home.iterdir())):
+        elif self.home.exists() and not _is_blank(self.home):
             raise RunError(f"{self.home} exists and is not a run; choose another --out")
 
     @property
@@ -59,13 +64,15 @@ class RunFolder:
 
     def begin(self, resolved: Recipe) -> None:
         """Writes what was asked and what it came to."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        write_text(self.home / "asked.toml", self._asked.write())
-        write_text(self.home / "recipe.toml", resolved.write())
+        with _writing(self.home):
+            self.home.mkdir(parents=True, exist_ok=True)
+            write_text(self.home / "asked.toml", self._asked.write())
+            write_text(self.home / "recipe.toml", resolved.write())
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Adds a line to the metrics."""
-        with open(self.home / "metrics.jsonl", "a", encoding="utf-8") as file:
+        path = self.home / "metrics.jsonl"
+        with _writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -74,22 +81,62 @@ class RunFolder:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def save(self, loop: Loop, state: Mapping[str, Any], write_model: Callable[[Path], None]) -> None:
-        """Writes the checkpoint of the loop's step."""
-        with whole_folder(folder_of(self.home, loop.step)) as folder:
+    @contextmanager
+    def whole(self, path: Path) -> Iterator[Path]:
+        """A folder of the run that is there whole or not at all. Raises RunError when it cannot be written."""
+        with _writing(path), whole_folder(path) as folder:
+            yield folder
+
+    def save(self, loop: Loop, state: Mapping[str, Any], window: Sums, write_model: Callable[[Path], None]) -> None:
+        """Writes the checkpoint of the loop's step; `window` is what was learned since the last logged line."""
+        with self.whole(folder_of(self.home, loop.step)) as folder:
             write_model(folder)
             save_file(state_tensors(loop.optimizer, loop.model), folder / OPTIMIZER)
+            save_file({name: value.cpu() for name, value in window.items()}, folder / WINDOW)
             write_text(folder / STATE, json.dumps({"step": loop.step, **state}) + "\n")
 
-    def restore(self, loop: Loop, checkpoint: Path) -> dict[str, Any]:
-        """Puts the loop back to where a checkpoint left it (the model's weights apart)."""
-        load_state_tensors(loop.optimizer, loop.model, load_file(checkpoint / OPTIMIZER))
-        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-        loop.step = state["step"]
+    def state(self, checkpoint: Path) -> dict[str, Any]:
+        """What was given as a checkpoint's state, and its step. Raises RunError when it is damaged."""
+        with _reading(checkpoint):
+            return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+
+    def restore(self, loop: Loop, checkpoint: Path) -> Sums:
+        """Puts the loop back to where a checkpoint left it (the model's weights apart); returns the window.
+
+        Raises RunError when the checkpoint is damaged.
+        """
+        with _reading(checkpoint):
+            load_state_tensors(loop.optimizer, loop.model, load_file(checkpoint / OPTIMIZER))
+            window = load_file(checkpoint / WINDOW)
+        loop.step = self.state(checkpoint)["step"]
         self.forget_after(loop.step)
-        return state
+        return window
 
     def forget_after(self, step: int) -> None:
         """Takes back what was logged of later steps, which are about to be done again."""
         kept = [json.dumps(line, ensure_ascii=False) + "\n" for line in self.metrics() if line["step"] <= step]
-        write_text(self.home / "metrics.jsonl", "".join(kept))
+        with _writing(self.home):
+            write_text(self.home / "metrics.jsonl", "".join(kept))
+
+
+def _is_blank(home: Path) -> bool:
+    """Whether nothing is in a folder, but for what a process leaves that is killed while it writes its first file."""
+    return home.is_dir() and all(left.name.endswith(".partial") for left in home.iterdir())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be written: {one_line(error)}; what was saved before is intact") from error
+
+
+@contextmanager
+def _reading(checkpoint: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RunError(
+            f"{checkpoint} is damaged ({one_line(error)}); remove it, and the run goes on from the one before"
+        ) from error

@@ -12,25 +12,26 @@ from statistics import median
 from typing import Any, Protocol
 
 from ..data.feed import Feed
+from ..encoders import laws
 from ..encoders.exchange import Checkpoint
 from ..errors import RunError
-from ..files import whole_folder
 from ..flow import Document
 from ..sums import Sums, add
 from ..tasks.model import Model
 from ..train.checkpoint import folder_of, prune
 from ..train.loop import Loop, Step, measure
+from ..train.memory import keep_memory
 from ..train.optim import adamw
 from ..train.precision import device, resolve
 from ..train.schedule import factor
 from . import writing
-from .choose import task_of, with_defaults, with_lengths
+from .choose import check, task_of, with_defaults, with_lengths
 from .drawing import draw
 from .provenance import Provenance, descent, versions
 from .record import RunFolder
 from .sources import Source, open_source
-from .spec import Recipe, seconds
-from .start import SCRATCH, begin, checkpoint_folder
+from .spec import SCRATCH, Recipe, seconds
+from .start import begin, checkpoint_folder
 
 
 class Show(Protocol):
@@ -54,12 +55,15 @@ def run(recipe: Recipe, show: Show, stop: Stop | None = None) -> Path:
     where the run has finished. Raises the errors of `bertwright.errors` for what a person can mend.
     """
     folder = RunFolder(recipe)
+    keep_memory()
     if folder.finished:
         show.say(f"{folder.home} is finished; nothing to do.")
         return folder.home
     training = _prepared(recipe, folder, show)
     show.say(training.provenance.sentence())
     show.say(draw(training.provenance.tensors))
+    if recipe.encoder.start == SCRATCH and (warning := laws.warning(recipe.encoder.init)):
+        show.say(f"Warning: {warning}.")
     training.go(stop or Stop())
     return folder.home
 
@@ -68,14 +72,16 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
     """Everything in place for the next step: data, model, optimizer, and what an earlier start has left."""
     known = folder.resolved()
     recipe = known or asked
+    check(recipe)
     source = open_source(recipe, task_of(recipe.task, recipe.tasks))
-    model, tensors = begin(recipe, source.task, source.tokenizer.vocabulary.size)
+    model, tensors = begin(recipe, source.task, source.tokenizer)
     recipe = known or with_defaults(recipe, source.task, model.encoder.config.hidden_size)
     model.set_dropout(recipe.train.dropout or 0.0)
     model.to(device())
     provenance = _provenance(recipe, source, tensors)
     feed = source.feed(recipe)
     if known is None:
+        feed(0)  # Data that nothing can be cut from is refused before anything is written.
         recipe = _with_steps(recipe, feed, model)
         folder.begin(recipe)
     training = Training(recipe, folder, source, feed, model, provenance, show)
@@ -163,12 +169,14 @@ class Training:
         if checkpoint is None:
             self.folder.forget_after(0)
             return
-        Checkpoint.open(checkpoint).load_into(self.model, self.model.hf_names(), optional=())
-        state = self.folder.restore(self.loop, checkpoint)
+        state = self.folder.state(checkpoint)
         if state["run"] != self.provenance.run:
             raise RunError(
                 f"{self.folder.home}: the data or the start of this run has changed since it began; use another --out"
             )
+        Checkpoint.open(checkpoint).load_into(self.model, self.model.hf_names(), optional=())
+        window = self.folder.restore(self.loop, checkpoint)
+        self._window = [{name: value.to(device()) for name, value in window.items()}] if window else []
         self.best, self._heldout = state["best"], state["heldout"]
         self.show.say(f"Going on from step {self.loop.step} of {self.steps}.")
 
@@ -225,7 +233,7 @@ class Training:
 
     def _save(self) -> None:
         state = {"run": self.provenance.run, "best": self.best, "heldout": self._heldout}
-        self.folder.save(self.loop, state, lambda path: self._write(path, self._heldout))
+        self.folder.save(self.loop, state, add(self._window), lambda path: self._write(path, self._heldout))
         best = self.best.get("step") if self.recipe.save.model == "best" else None
         prune(self.folder.home, keep=self.recipe.save.keep, best=best)
 
@@ -239,7 +247,7 @@ class Training:
             chosen = folder_of(self.folder.home, self.best["step"])
             Checkpoint.open(chosen).load_into(self.model, self.model.hf_names(), optional=())
             self._heldout, self.loop.step = self.best["report"], self.best["step"]
-        with whole_folder(self.folder.home / "model") as path:
+        with self.folder.whole(self.folder.home / "model") as path:
             self._write(path, self._heldout)
             writing.check(path, self.model, self.source.tokenizer)
             writing.write_card(path, self.recipe, replace(self.provenance, step=self.loop.step, heldout=self._heldout))

@@ -130,8 +130,9 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         examples = in_order(dev[:wanted], task.examples, EVALUATION_SEED)
         return labelled_once(task, examples, tokenizer, recipe.train.micro_tokens)
 
+    # Rows that cannot be judged are refused now, and not after the first epoch.
     for _ in batches():
-        """Rows that cannot be judged are refused now, and not after the first epoch."""
+        pass
     facts = {name: _digest(files) for name, files in (("train", recipe.data.train), ("dev", recipe.data.dev)) if files}
     return Source(
         task=task,

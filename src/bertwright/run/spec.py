@@ -22,7 +22,6 @@ import tomli_w
 
 from ..errors import RecipeError
 
-
 SCRATCH = "scratch"
 """In place of a checkpoint: weights drawn at random."""
 

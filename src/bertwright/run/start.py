@@ -102,7 +102,10 @@ def _check_fits(recipe: Recipe, encoder: Encoder, tokenizer: Tokenizer, source: 
             "ids mean other words; prepare the store with the checkpoint's own: --tokenizer CHECKPOINT"
         )
     if recipe.data.length > positions:
-        raise RecipeError(f"data.length is {recipe.data.length}, the encoder has {positions} positions: --length")
+        raise RecipeError(
+            f"data.length is {recipe.data.length}, and the encoder has {positions} positions "
+            f"(max_position_embeddings); use --length {positions} or less"
+        )
 
 
 def _start_head(model: Model, source: Checkpoint | None, recipe: Recipe) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-PLUMBING = ("base", "model", "pairs")
+PLUMBING = ("base", "model", "pairs", "pooled")
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:

@@ -9,35 +9,21 @@ from math import isnan, nan
 from typing import Any, Self
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
 from ..encoders.naming import called
 from ..errors import InputError
-from ..flow import Batch, Example, Loss, Row
-from ..seeds import Draws
+from ..flow import Batch, Example, Row
+from ..nn.dropout import Dropout
 from ..sums import ratio
 from .base import LabelledTask
-
-
-class ClassifyHead(nn.Module):
-    """BERT's classification head: pooler, dropout, a linear layer. [S, H] -> [S, C]"""
-
-    def __init__(self, encoder: Encoder, classes: int) -> None:
-        super().__init__()
-        self.pooler = encoder.pooler()
-        self.dropout = nn.Dropout(encoder.config.hidden_dropout_prob)
-        self.output = called(nn.Linear(encoder.config.hidden_size, classes), "classifier")
-
-    def forward(self, firsts: Tensor) -> Tensor:
-        return self.output(self.dropout(self.pooler(firsts)))
+from .pooled import PooledTask, pooled_head
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(LabelledTask):
+class Classify(PooledTask, LabelledTask):
     """One class a text. `text_field` and `label_field` name the columns; `classes` come from the data if not given."""
 
     hf_class = "SequenceClassification"
@@ -65,7 +51,7 @@ class Classify(LabelledTask):
         """Reads the classes off the rows, in alphabetical order, numbers by size."""
         if self.classes:
             return self
-        found = {str(_field(row, self.label_field)) for row in rows}
+        found = {_label(row, self.label_field) for row in rows}
         if len(found) < 2:
             raise InputError(
                 f"column {self.label_field!r} holds {len(found)} class; at least 2 are needed to tell apart"
@@ -76,45 +62,29 @@ class Classify(LabelledTask):
         text = _field(item, self.text_field)
         ids = item.encode(str(text))[: item.length - 2]
         label = item.fields.get(self.label_field)
-        known = {} if label is None else {self.name: self._class(label)}
+        known = {} if label is None else {self.name: self._class(item, str(label))}
         yield dataclasses.replace(item.vocabulary.single(ids), labels=known)
 
-    def _class(self, label: Any) -> int:
-        if str(label) not in self.classes:
+    def _class(self, row: Row, label: str) -> int:
+        if label not in self.classes:
             known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
-            raise InputError(f"label {str(label)!r} is unknown to the model, whose classes are {known}")
-        return self.classes.index(str(label))
+            raise InputError(f"{_where(row)}: label {label!r} is unknown to the model, whose classes are {known}")
+        return self.classes.index(label)
 
-    def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
-        if any(self.name not in example.labels for example in examples):
-            raise InputError(f"column {self.label_field!r} is missing from a row that is to be learned from or judged")
-        classes = torch.tensor([example.labels[self.name] for example in examples])
-        return batch.labelled(self.name, batch.firsts, classes)
+    @property
+    def number_of_classes(self) -> int:
+        return len(self.classes)
 
     def head(self, encoder: Encoder) -> nn.Module:
-        return ClassifyHead(encoder, len(self.classes))
-
-    def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(self.name, batch.firsts, torch.zeros_like(batch.firsts))
-
-    def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """[S, C]"""
-        return {self.name: head(encoder(batch)[batch.rows(self.name)])}
-
-    def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
-        logits = self.logits(encoder, head, batch)[self.name].float()
-        truth = batch.labels[self.name].values
-        total = F.cross_entropy(logits, truth, reduction="sum")
-        number = len(self.classes)
-        confusion = torch.bincount(truth * number + logits.detach().argmax(-1), minlength=number**2)
-        measures = {"loss": total.detach(), "confusion": confusion.view(number, number)}
-        return Loss({self.name: total}, {f"{self.name}.{key}": value for key, value in measures.items()})
+        """BERT's classification head."""
+        output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), "classifier")
+        return pooled_head(encoder, output, Dropout(encoder.config.hidden_dropout_prob))
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Loss in nats a row, accuracy, macro F1 over the classes that occur, Matthews correlation."""
-        confusion = sums[f"{self.name}.confusion"].double()
+        loss, confusion = self._sums(sums)
         report = {
-            "loss": ratio(sums[f"{self.name}.loss"], confusion.sum()),
+            "loss": ratio(loss, confusion.sum()),
             "accuracy": ratio(confusion.trace(), confusion.sum()),
             "macro_f1": macro_f1(confusion),
             "matthews": matthews(confusion),
@@ -162,11 +132,21 @@ def _classes(config: PretrainedConfig) -> tuple[str, ...]:
 
 def _field(row: Row, name: str) -> Any:
     if row.fields.get(name) is None:
-        where = getattr(row.fields, "where", "a row")
         raise InputError(
-            f"{where}: column {name!r} is missing or empty; the columns are {', '.join(map(str, row.fields))}"
+            f"{_where(row)}: column {name!r} is missing or empty; the columns are {', '.join(map(str, row.fields))}"
         )
     return row.fields[name]
+
+
+def _label(row: Row, name: str) -> str:
+    label = str(_field(row, name))
+    if not label.strip():
+        raise InputError(f"{_where(row)}: column {name!r} is empty; every row that is learned from needs a label")
+    return label
+
+
+def _where(row: Row) -> str:
+    return getattr(row.fields, "where", "a row")
 
 
 def _numbers_first(label: str) -> tuple[int, float, str]:

@@ -82,10 +82,12 @@ class MaskedLM(Task):
         return {self.name: encoder.logits(head, encoder(batch)[batch.rows(self.name)])}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
-        logits = self.logits(encoder, head, batch)[self.name]
+        logits = self.logits(encoder, head, batch)[self.name].float()
         targets = batch.labels[self.name].values
-        total = F.cross_entropy(logits.float(), targets, reduction="sum")
-        correct = (logits.detach().argmax(-1) == targets).sum()
+        total = F.cross_entropy(logits, targets, reduction="sum")
+        # Right where no token scores higher: on a CPU the largest value costs a fifteenth of where it stands.
+        scores = logits.detach()
+        correct = (scores.gather(-1, targets[:, None]).squeeze(-1) >= scores.amax(-1)).sum()
         seen = torch.bincount(targets, minlength=batch.vocabulary.size)
         return Loss({self.name: total}, {"mlm.loss": total.detach(), "mlm.correct": correct, "mlm.targets": seen})
 

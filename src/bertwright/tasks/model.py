@@ -7,6 +7,7 @@ from torch import nn
 from ..encoders.base import Encoder
 from ..encoders.naming import hf_names
 from ..flow import Batch, Loss
+from ..nn.dropout import Dropout
 from .base import Task
 
 
@@ -35,5 +36,5 @@ class Model(nn.Module):
         """Sets the share of values dropped, in the encoder and in the head."""
         self.encoder.set_dropout(probability)
         for module in self.head.modules():
-            if isinstance(module, nn.Dropout):
+            if isinstance(module, Dropout):
                 module.p = probability

@@ -69,13 +69,18 @@ class Tally:
 
 
 def find_sources(
-    inputs: Sequence[str | os.PathLike[str]], *, spool: Path | None = None, leave_out: Iterable[Path] = ()
+    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    *,
+    spool: Path | None = None,
+    leave_out: Iterable[Path] = (),
 ) -> list[Source]:
     """Every file that the inputs mean, once, in the order given and sorted inside a folder or a glob.
 
     `spool` is a folder into which standard input is written first, so that it can be read more than once. Folders in
     `leave_out` are not walked. Raises InputError for an input that means no readable file.
     """
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
     if not inputs:
         raise InputError(f"no input given; accepted are files, folders, globs, - and hf:NAME ({ACCEPTED})")
     avoided = {os.path.realpath(folder) for folder in leave_out}
