@@ -124,8 +124,12 @@ class Batch:
         return {name: len(labels.positions) for name, labels in self.labels.items()}
 
     def labelled(self, name: str, positions: Tensor, values: Tensor) -> Batch:
-        """The batch with one more kind of prediction; what heads read grows to cover `positions` [M]."""
+        """The batch with one more kind of prediction; what heads read grows to cover `positions` [M].
+
+        At least one token is read, so that no kernel meets an empty tensor.
+        """
         covered = positions if not self.labels or self.reads is None else torch.cat((self.reads, positions))
+        covered = covered if len(covered) else self.firsts[:1]
         reads = None if self.labels and self.reads is None else torch.unique(covered)
         return replace(self, labels={**self.labels, name: Labels(positions, values)}, reads=reads)
 

@@ -125,7 +125,7 @@ def test_a_missing_label_is_refused_where_it_is_needed(fields: dict[str, Any]) -
     with pytest.raises(InputError, match="column 'label' is missing or empty; the columns are text"):
         Classify().settled(rows_of(fields))
     group = examples(task, rows_of({"text": "rain", "label": "a"}, fields))
-    with pytest.raises(InputError, match="column 'label' is missing from a row that is to be learned from or judged"):
+    with pytest.raises(InputError, match="without a label cannot be learned from or judged"):
         batch_of(task, group, tokenizer().vocabulary, 1)
 
 

@@ -147,9 +147,7 @@ def test_the_language_does_not_matter(number: int) -> None:
     "unknown",
     [
         (0, 0),
-        pytest.param(
-            (0, 3), marks=pytest.mark.xfail(raises=RuntimeError, reason="attention over unequal rows, no reads")
-        ),
+        (0, 3),
     ],
 )
 def test_sequences_without_ordinary_tokens(unknown: tuple[int, int]) -> None:

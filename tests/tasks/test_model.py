@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from samples import batch_of, corpus, examples, model, rows, tokenizer, vocabulary
-from torch import nn
+from bertwright.nn.dropout import Dropout
 
 from bertwright import tasks
 from bertwright.tasks.base import Task
@@ -46,7 +46,7 @@ def test_dropout_is_set_everywhere() -> None:
     assert spread() == 0
     whole.set_dropout(0.4)
     assert spread() > 0
-    assert [module.p for module in whole.head.modules() if isinstance(module, nn.Dropout)] == [0.4]
+    assert [module.p for module in whole.head.modules() if isinstance(module, Dropout)] == [0.4]
     whole.eval()
     assert whole(batch).totals["classify"].item() == whole(batch).totals["classify"].item()
 

@@ -104,7 +104,8 @@ class Provenance:
         if set(parts) == encoder:
             return " The whole encoder is frozen."
         layers = len(parts) - 1
-        return " Embeddings frozen." if not layers else f" Embeddings and the first {layers} layers frozen."
+        first = "first layer" if layers == 1 else f"first {layers} layers"
+        return f" Embeddings and the {first} frozen." if layers else " Embeddings frozen."
 
     def write(self, folder: Path) -> None:
         """Writes it beside the weights in `folder`."""

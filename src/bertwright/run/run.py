@@ -183,6 +183,7 @@ class Training:
     def go(self, stop: Stop) -> None:
         """All steps that are left, then the model."""
         for step in self.loop.steps(self.steps):
+            self._heldout = {}  # What was measured at an earlier step says nothing of this one.
             self._note(step)
             due = [step.number % (every or 1) == 0 for every in (self.recipe.evaluate.every, self.recipe.save.every)]
             last = step.number == self.steps

@@ -31,9 +31,8 @@ class PooledTask(Task):
         """Raises InputError for an example whose class is not known."""
         if any(self.name not in example.labels for example in examples):
             raise InputError(f"a row without a label cannot be learned from or judged by ({self.name})")
-        return batch.labelled(
-            self.name, batch.firsts, torch.tensor([example.labels[self.name] for example in examples])
-        )
+        classes = torch.tensor([example.labels[self.name] for example in examples])
+        return batch.labelled(self.name, batch.firsts, classes)
 
     def asks(self, batch: Batch) -> Batch:
         return batch.labelled(self.name, batch.firsts, torch.zeros_like(batch.firsts))
@@ -51,7 +50,7 @@ class PooledTask(Task):
         return Loss({self.name: total}, {f"{self.name}.loss": total.detach(), f"{self.name}.confusion": confusion})
 
     def _sums(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The summed loss, and [C, C] how often each class [true, said] came out."""
+        """The summed loss, and the confusion matrix [true, said]."""
         return sums[f"{self.name}.loss"], sums[f"{self.name}.confusion"].double()
 
 
