@@ -20,9 +20,9 @@ import transformers
 from bertwright.data.pack import pack
 from bertwright.encoders.base import Encoder
 from bertwright.encoders.exchange import Checkpoint
+from bertwright.encoders.folders import checkpoint_folder
 from bertwright.encoders.naming import hf_names
 from bertwright.run.answering import task_of_checkpoint
-from bertwright.run.start import checkpoint_folder
 from bertwright.tasks.mlm import ordinary_ids
 from bertwright.tasks.model import Model
 from bertwright.text.tokenizer import Tokenizer

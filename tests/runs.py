@@ -84,9 +84,7 @@ def sentence(topic: tuple[list[str], ...], draw: random.Random) -> str:
 def documents(number: int = DOCUMENTS, seed: int = 1) -> list[str]:
     """English about the sea and Russian about a garden in turn, a sentence a line."""
     draw = random.Random(seed)
-    return [
-        "\n".join(sentence((SEA, GARDEN)[at % 2], draw) for _ in range(draw.randint(5, 9))) for at in range(number)
-    ]
+    return ["\n".join(sentence((SEA, GARDEN)[at % 2], draw) for _ in range(draw.randint(5, 9))) for at in range(number)]
 
 
 def rows(number: int = 64, seed: int = 2, labels: tuple[str, str] = ("sea", "сад")) -> list[dict[str, Any]]:

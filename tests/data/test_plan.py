@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -118,6 +119,34 @@ def test_chunks_mix_items_from_everywhere() -> None:
     items = sorted(int(example.ids[0]) for example in plan.examples(0))
     assert items[0] < 100
     assert items[-1] > 900
+
+
+def test_chunks_hold_other_items_in_other_epochs_and_seeds() -> None:
+    def first_tenth(seed: int, epoch: int) -> set[int]:
+        plan = Plan(range(1000), lambda item, rng: [made(item, 0)], batch_size=100, seed=seed, chunk_items=100)
+        return {int(example.ids[0]) for example in plan.examples(10 * epoch)}
+
+    tenths = [first_tenth(1, 0), first_tenth(1, 1), first_tenth(1, 2), first_tenth(2, 0)]
+    for number, one in enumerate(tenths):
+        assert len(one) == 100
+        assert all(len(one & other) < 30 for other in tenths[:number])  # 10 expected
+
+
+def test_examples_of_an_item_do_not_stand_together() -> None:
+    plan = Plan(range(100), lambda item, rng: [made(item, n) for n in range(10)], batch_size=1000, seed=1)
+    items = [int(example.ids[0]) for example in plan.examples(0)]
+    assert sum(one == two for one, two in pairwise(items)) < 30  # 9 expected
+
+
+def test_items_are_cut_by_chances_of_their_own() -> None:
+    """No two cuts of an item, nor two items' cuts, are drawn alike."""
+
+    def drawn(item: int, rng: np.random.Generator) -> Iterator[Example]:
+        yield made(0, int(rng.integers(2**60)))
+
+    plan = Plan(range(50), drawn, batch_size=150, seed=1)
+    other = Plan(range(50), drawn, batch_size=50, seed=2)
+    assert len({int(example.ids[1]) for example in [*plan.examples(0), *other.examples(0)]}) == 200
 
 
 def test_what_an_item_gives_does_not_depend_on_the_others() -> None:

@@ -160,7 +160,8 @@ def test_folders_that_are_no_checkpoints(tmp_path: Path, folder: Path) -> None:
     tail = "; a checkpoint is a folder with config.json and model.safetensors"
     gone, empty = tmp_path / "gone", tmp_path / "пусто"
     empty.mkdir()
-    assert line(lambda: Encoder.from_pretrained(gone)) == f"{gone}: no such folder{tail}"
+    kinds = "a checkpoint is a run, a folder with config.json, or a Hub name"
+    assert line(lambda: Encoder.from_pretrained(gone)) == f"{gone}: no such folder; {kinds}"
     assert line(lambda: Encoder.from_pretrained(empty)) == f"{empty}: no config.json in it{tail}"
     shutil.copy(folder / "config.json", empty)
     assert line(lambda: Encoder.from_pretrained(empty)) == (

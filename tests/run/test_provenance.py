@@ -34,9 +34,7 @@ def once(tables: Mapping[str, Any]) -> Provenance:
 
 def names(record: Provenance, *, loaded: bool | None = None, frozen: bool | None = None) -> set[str]:
     return {
-        tensor.name
-        for tensor in record.tensors
-        if loaded in (None, tensor.loaded) and frozen in (None, tensor.frozen)
+        tensor.name for tensor in record.tensors if loaded in (None, tensor.loaded) and frozen in (None, tensor.frozen)
     }
 
 
@@ -75,9 +73,10 @@ def test_continued(store: Path, pretrained: Path, tmp_path: Path) -> None:
         (record.run, "continued pretraining", "mlm+nsp"),
     ]
     assert len({parent.run, record.run, third.run}) == 3
-    assert f"Lineage: {parent.run} (pretraining from scratch: mlm+nsp) -> {record.run} (" in inspected(
-        str(tmp_path / "third")
-    ).text
+    assert (
+        f"Lineage: {parent.run} (pretraining from scratch: mlm+nsp) -> {record.run} ("
+        in inspected(str(tmp_path / "third")).text
+    )
 
 
 def test_a_new_head_on_loaded_text(store: Path, pretrained: Path, tmp_path: Path) -> None:
@@ -125,7 +124,9 @@ def test_fine_tuned(pretrained: Path, labelled: Path, tmp_path: Path, freeze: st
     ],
 )
 def test_the_baseline(pretrained: Path, labelled: Path, tmp_path: Path, freeze: str, kind: str) -> None:
-    tables = runs.finetuning("scratch", labelled, tmp_path / "run", encoder__like=str(pretrained), encoder__freeze=freeze)
+    tables = runs.finetuning(
+        "scratch", labelled, tmp_path / "run", encoder__like=str(pretrained), encoder__freeze=freeze
+    )
     record = once(tables)
     assert record.kind == kind
     assert names(record, loaded=True) == set()
@@ -231,7 +232,7 @@ def test_inspecting_a_run_that_has_not_finished(store: Path, tmp_path: Path) -> 
     tables = runs.pretraining(store, tmp_path / "run")
     with pytest.raises(runs.Killed):
         runs.done(tables, runs.killed_at(2))
-    with pytest.raises(CheckpointError, match="is not a run|has not saved a checkpoint yet|no such folder|no config"):
+    with pytest.raises(CheckpointError, match="is a run that has not saved a checkpoint yet"):
         inspected(str(tmp_path / "run"))
     with pytest.raises(runs.Killed):
         runs.done(tables, runs.killed_at(5))

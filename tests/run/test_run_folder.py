@@ -43,7 +43,12 @@ def test_the_recipe_is_complete_and_reads_back(fixture: str, request: pytest.Fix
     recipe = Recipe.read(home / "recipe.toml")
     assert recipe.write() == text
     assert Recipe.of(tomllib.loads(recipe.write())) == recipe
-    unset = [key for part in (recipe.train, recipe.evaluate, recipe.save) for key, value in vars(part).items() if value is None]
+    unset = [
+        key
+        for part in (recipe.train, recipe.evaluate, recipe.save)
+        for key, value in vars(part).items()
+        if value is None
+    ]
     assert unset == ["epochs", "budget"]
     assert set(recipe.tasks) == set(recipe.task.split("+"))
     assert all(recipe.tasks[name] for name in recipe.tasks)

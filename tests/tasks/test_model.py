@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from samples import batch_of, corpus, examples, model, rows, tokenizer, vocabulary
-from bertwright.nn.dropout import Dropout
 
 from bertwright import tasks
+from bertwright.nn.dropout import Dropout
 from bertwright.tasks.base import Task
 from bertwright.tasks.classify import Classify
 from bertwright.tasks.mlm import MaskedLM

@@ -34,7 +34,7 @@ def prepare(
     """Make a tokenizer and a token store of text."""
     from ..data.prepare import PrepareSettings
     from ..data.prepare import prepare as make
-    from ..run.start import checkpoint_folder
+    from ..encoders.folders import checkpoint_folder
     from .terminal import Terminal, print_store
 
     settings = PrepareSettings(

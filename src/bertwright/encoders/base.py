@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
@@ -19,6 +18,7 @@ from ..errors import CheckpointError, RecipeError
 from ..flow import Batch
 from . import laws
 from .exchange import Checkpoint, one_line
+from .folders import checkpoint_folder
 from .naming import called, hf_names
 from .sizes import Size, size_of
 
@@ -110,12 +110,12 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str]) -> Self:
-        """An encoder with the weights of a checkpoint folder, of whatever head.
+        """An encoder with the weights of a checkpoint of whatever head: a folder, a run, or a name of the Hub.
 
         Raises CheckpointError when the folder is not such a checkpoint, is of an architecture that none of ours reads,
         or lacks a tensor of the encoder.
         """
-        checkpoint = Checkpoint.open(Path(path))
+        checkpoint = Checkpoint.open(checkpoint_folder(os.fspath(path)))
         try:
             kind = cls._reading(checkpoint.config.model_type)
             encoder = _unset(kind, checkpoint.config)

@@ -13,6 +13,7 @@ from ..data.plan import in_order
 from ..data.rows import Rows
 from ..encoders.base import Encoder
 from ..encoders.exchange import Checkpoint
+from ..encoders.folders import checkpoint_folder
 from ..encoders.naming import hf_names
 from ..errors import CheckpointError, InputError, RecipeError
 from ..flow import Batch, Document, Example, Row
@@ -26,7 +27,6 @@ from ..train.precision import device, products_in, resolve
 from .choose import task_of
 from .provenance import Provenance
 from .sources import EVALUATION_SEED, labelled_once, store_examples
-from .start import checkpoint_folder
 
 MICRO_TOKENS = 8192
 _ROWS_AHEAD = 2048

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from ..data.describe import describe
 from ..data.store import TokenStore
 from ..encoders.exchange import Checkpoint
+from ..encoders.folders import checkpoint_folder
 from .drawing import draw
 from .provenance import Provenance, millions
-from .start import checkpoint_folder
 
 
 class Inspected(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ..data.feed import Feed
 from ..encoders import laws
 from ..encoders.exchange import Checkpoint
+from ..encoders.folders import checkpoint_folder
 from ..errors import RunError
 from ..flow import Document
 from ..sums import Sums, add
@@ -31,7 +32,7 @@ from .provenance import Provenance, descent, versions
 from .record import RunFolder
 from .sources import Source, open_source
 from .spec import SCRATCH, Recipe, seconds
-from .start import begin, checkpoint_folder
+from .start import begin
 
 
 class Show(Protocol):

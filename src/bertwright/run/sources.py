@@ -13,6 +13,7 @@ from ..data.feed import Feed, once
 from ..data.plan import Plan, in_order
 from ..data.rows import Rows
 from ..data.store import TokenStore
+from ..encoders.folders import checkpoint_folder
 from ..errors import InputError, RecipeError, StoreError
 from ..flow import Batch, Document, Example, Row
 from ..seeds import key_of
@@ -22,7 +23,6 @@ from ..text.sources import find_sources
 from ..text.tokenizer import Tokenizer
 from .choose import HELDOUT_EXAMPLES
 from .spec import SCRATCH, Recipe
-from .start import checkpoint_folder
 
 EVALUATION_SEED = 0
 """Held-out masks and pairs do not depend on the run's seed, so that runs can be compared."""

@@ -1,0 +1,47 @@
+"""Which folder of weights a name stands for: a run, a folder, or a model of the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The folder that a name stands for: a run's final model, else its last checkpoint; a folder; a Hub name.
+
+    Raises CheckpointError when there is none.
+    """
+    path = Path(name)
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
+    if (path / "checkpoints").is_dir():
+        saved = sorted((path / "checkpoints").glob("step-*"))
+        if not saved:
+            raise CheckpointError(f"{path} is a run that has not saved a checkpoint yet")
+        return saved[-1]
+    if path.is_dir() or not _is_hub_name(name):
+        if not path.is_dir():
+            raise CheckpointError(
+                f"{path}: no such folder; a checkpoint is a run, a folder with config.json, or a Hub name"
+            )
+        return path
+    return _downloaded(name)
+
+
+def _is_hub_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) <= 2 and all(parts) and not name.startswith((".", "/", "~"))
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{name}: no such folder here, and not to be had from the Hub ({reason})") from error
