@@ -1,4 +1,4 @@
-"""Small real runs that tests of running and of the command line share: text, rows, recipes, a store, two trained models."""
+"""Small real runs that tests of running and of the command line share: text, rows, recipes, a store, two models."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 from bertwright.encoders.base import Encoder
 from bertwright.errors import RecipeError
 from bertwright.named import find, names
+from bertwright.tasks import PLUMBING
 from bertwright.tasks.base import Task
 from bertwright.tasks.mlm import MaskedLM
 
@@ -42,9 +43,11 @@ def mine(tmp_path: Path) -> Path:
 
 def test_the_folder_is_the_list() -> None:
     folder = Path(__file__).resolve().parents[1] / "src" / "bertwright" / "tasks"
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "base", "model", "pairs"}
-    assert set(names(TASKS)) == files
-    assert {"mlm", "nsp", "classify"} <= files
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert sorted(names(TASKS)) == names(TASKS)
+    assert {*names(TASKS), *PLUMBING} == files
+    assert not set(names(TASKS)) & set(PLUMBING)
+    assert {"mlm", "nsp", "classify"} <= set(names(TASKS))
 
 
 def test_a_name_is_the_class_of_its_file() -> None:
@@ -102,7 +105,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert all(name in str(caught.value) for name in [*names(TASKS), "file.py:Class"])
 
 
-@pytest.mark.parametrize("plumbing", ["base", "model", "pairs"])
+@pytest.mark.parametrize("plumbing", PLUMBING)
 def test_plumbing_is_no_name(plumbing: str) -> None:
     with pytest.raises(RecipeError, match="unknown task"):
         find(TASKS, plumbing, Task)

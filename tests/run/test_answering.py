@@ -21,7 +21,7 @@ def answerer(classifier: Path) -> Answerer:
 
 
 def test_predicted_labels_are_those_of_transformers(classifier: Path, answerer: Answerer) -> None:
-    rows = runs.rows(50, seed=4) + [{"text": "The captain посадил the storm в июле."}, {"text": "船"}, {"text": ""}]
+    rows = [*runs.rows(50, seed=4), {"text": "The captain посадил the storm в июле."}, {"text": "船"}, {"text": ""}]
     theirs = pipeline("text-classification", model=str(classifier / "model"), device="cpu")
     said = theirs([row["text"] for row in rows])
     ours = list(answerer.predict(rows))
@@ -105,7 +105,7 @@ def test_labelled_rows_are_evaluated(answerer: Answerer) -> None:
     ("rows", "said"),
     [
         ([{"text": "x", "label": "nova"}], "label 'nova' is unknown to the model, whose classes are sea, сад"),
-        ([{"text": "x"}], "column 'label' is missing"),
+        ([{"text": "x"}], "a row without a label cannot be"),
         ([{"label": "sea"}], "column 'text' is missing"),
         ([], "there is nothing to judge"),
     ],
@@ -120,7 +120,9 @@ def test_held_out_text_is_evaluated_as_in_the_run(pretrained: Path, store: Path)
     assert record is not None
     answerer = Answerer(str(pretrained), length=32, precision="fp32")
     assert answerer.evaluate_store(str(store), 16) == pytest.approx(dict(record.heldout), rel=1e-5)
-    assert answerer.evaluate_store(str(store)) == answerer.evaluate_store(str(store), 10_000)
+    whole = answerer.evaluate_store(str(store))
+    assert whole == pytest.approx(answerer.evaluate_store(str(store), 10_000), rel=1e-5)
+    assert whole != pytest.approx(dict(record.heldout), rel=1e-3)
 
 
 def test_a_store_of_another_tokenizer_is_refused(pretrained: Path, tmp_path: Path) -> None:
@@ -143,7 +145,9 @@ def test_each_task_has_its_own_question(classifier: Path, pretrained: Path, stor
         Answerer(str(pretrained)).evaluate_rows(runs.rows(2))
     with pytest.raises(RecipeError, match=r"says nothing of rows: its task is mlm\+nsp"):
         next(Answerer(str(pretrained)).predict(runs.rows(2)))
-    with pytest.raises(CheckpointError, match="has no head for mlm: it is a BertForSequenceClassification and lacks cls"):
+    with pytest.raises(
+        CheckpointError, match="has no head for mlm: it is a BertForSequenceClassification and lacks cls"
+    ):
         filler(str(classifier))
 
 

@@ -52,7 +52,12 @@ def test_columns_of_other_names(pretrained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "classes"),
-    [(("10", "9"), ["9", "10"]), ((1, 0), ["0", "1"]), (("да", "нет"), ["да", "нет"]), ((True, False), ["False", "True"])],
+    [
+        (("10", "9"), ["9", "10"]),
+        ((1, 0), ["0", "1"]),
+        (("да", "нет"), ["да", "нет"]),
+        ((True, False), ["False", "True"]),
+    ],
 )
 def test_labels_become_the_classes_of_the_config(
     pretrained: Path, tmp_path: Path, labels: tuple[Any, Any], classes: list[str]

@@ -46,7 +46,8 @@ def test_from_scratch(pretrained: Path) -> None:
     record = record_of(pretrained)
     assert record.kind == "pretraining from scratch"
     assert record.sentence() == (
-        "Encoder: 0.5 M weights drawn at random (seed 1). Heads: mlm (new), nsp (new). This is pretraining from scratch."
+        "Encoder: 0.5 M weights drawn at random (seed 1). Heads: mlm (new), nsp (new). "
+        "This is pretraining from scratch."
     )
     assert names(record, loaded=True) == names(record, frozen=True) == set()
     assert names(record) == set(runs.weights(pretrained / "model"))

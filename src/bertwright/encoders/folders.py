@@ -17,7 +17,7 @@ def checkpoint_folder(name: str) -> Path:
     path = Path(name)
     if (path / "model" / "config.json").is_file():
         return path / "model"
-    if (path / "checkpoints").is_dir():
+    if (path / "asked.toml").is_file() or (path / "checkpoints").is_dir():
         saved = sorted((path / "checkpoints").glob("step-*"))
         if not saved:
             raise CheckpointError(f"{path} is a run that has not saved a checkpoint yet")

@@ -26,6 +26,9 @@ SCRATCH = "scratch"
 """In place of a checkpoint: weights drawn at random."""
 
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "a list of texts"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """What is read."""
@@ -227,5 +230,5 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         return str(value)
     if isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds):
         return value
-    wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
-    raise RecipeError(f"{where} is a {wanted}, not {value!r}")
+    wanted = " or ".join(_KINDS.get(kind, "a table of settings") for kind in kinds if kind is not type(None))
+    raise RecipeError(f"{where} is {wanted}, not {value!r}")

@@ -1,0 +1,211 @@
+"""The command line: help at once, one line for what is wrong, JSON alone where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+
+import bertwright
+
+Call = Callable[..., Any]
+VERBS = ("quickstart", "prepare", "pretrain", "finetune", "train", "evaluate", "predict", "fill", "inspect")
+
+
+def test_help_answers_without_loading_anything_heavy() -> None:
+    code = (
+        "import io, sys\n"
+        "from contextlib import redirect_stdout\n"
+        "from bertwright.cli import main\n"
+        "for verb in sys.argv[1:]:\n"
+        "    sys.argv = ['bertwright', *verb.split(), '--help']\n"
+        "    said = io.StringIO()\n"
+        "    try:\n"
+        "        with redirect_stdout(said): main()\n"
+        "    except SystemExit as ended:\n"
+        "        heavy = {'torch', 'numpy', 'transformers', 'tokenizers', 'datasets'} & set(sys.modules)\n"
+        "        print(verb, ended.code, 'Usage' in said.getvalue(), sorted(heavy))\n"
+    )
+    verbs = [*VERBS, " "]
+    run = subprocess.run([sys.executable, "-c", code, *verbs], capture_output=True, text=True, timeout=60)
+    assert run.stderr == ""
+    assert run.stdout.splitlines() == [f"{verb} 0 True []" for verb in verbs]
+
+
+def test_every_verb_is_in_the_help(call: Call) -> None:
+    called = call("--help")
+    assert called.status == 0
+    assert all(verb in called.out for verb in VERBS)
+    assert call().out == called.out
+
+
+def test_the_version(call: Call) -> None:
+    assert call("--version") == (0, f"bertwright {bertwright.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--nope", "No such option: --nope"),
+        ("frobnicate", "No such command 'frobnicate'"),
+        ("pretrain", "Missing argument 'store'"),
+        ("pretrain store", "Missing option '--out'"),
+        ("pretrain store --out x --nope", "No such option: --nope"),
+        ("pretrain store --out x --steps ten", "Invalid value for '--steps'"),
+        ("pretrain store --out x --set lr", "--set takes key=value, as in train.lr=1e-3, not 'lr'"),
+        ("pretrain store --out x --set train.lrr=1", "unknown setting train.lrr; did you mean train.lr?"),
+        ("pretrain store --out x --steps 2 --epochs 1", "train.steps and train.epochs are set; only one can say"),
+        ("pretrain store --out x --objective nonsense", "unknown task 'nonsense'; known are "),
+        ("pretrain store --out x --objective nsp+nsp", "nsp and nsp cannot be joined"),
+        ("pretrain nothere --out x", "nothere: no such token store; make one with `bertwright prepare"),
+        ("finetune nothere/a/b --train t.csv --out x", "nothere/a/b: no such folder"),
+        ("finetune ck --train t.csv --out x --start other", "--start takes scratch, not 'other'"),
+        ("train nothere.toml", "nothere.toml: no such recipe"),
+        ("evaluate ck", "evaluate takes either --store, for a model of text, or --input, for a model of rows"),
+        ("evaluate ck --store s --input r.csv", "evaluate takes either --store"),
+        ("predict ck", "Missing option '--input'"),
+        ("predict ./nothere --input r.csv", "nothere: no such folder"),
+        ("fill ./nothere [MASK]", "nothere: no such folder"),
+        ("inspect ./nothere", "nothere: no such folder"),
+        ("prepare nothere.txt --out x", "nothere.txt: no such file or folder"),
+        ("prepare t.csv --out x --vocab-size 3", "a vocabulary of 3 entries; accepted are 128 to"),
+        ("prepare t.csv --out x --layout zigzag", "unknown layout 'zigzag'"),
+    ],
+)
+def test_bad_use_is_one_line_and_two(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    called = call(*words.split())
+    assert (called.status, called.out) == (2, "")
+    assert called.err.startswith("bertwright: ")
+    assert said in called.err
+    assert called.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_traceback_is_for_debugging(call: Call, tmp_path: Path) -> None:
+    words = ("pretrain", tmp_path / "nothere", "--out", tmp_path / "run")
+    plain, debug = call(*words), call(*words, "--debug")
+    assert "Traceback" not in plain.err
+    assert "Traceback (most recent call last)" in debug.err
+    assert "bertwright.errors.StoreError" in debug.err
+    assert (plain.status, debug.status) == (2, 2)
+    assert debug.err.endswith(plain.err)
+
+
+@pytest.mark.parametrize("out", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made(call: Call, store: Path, tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    for words in (("prepare", store.with_suffix(".txt")), ("pretrain", store, "--steps", 1, "--size", "tiny")):
+        called = call(*words, "--out", tmp_path / out)
+        assert called.status == 2
+        assert called.err.splitlines()[-1].startswith(f"bertwright: {tmp_path}/{out}")
+        assert "Traceback" not in called.err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_json_is_one_object_and_nothing_else(
+    call: Call, store: Path, pretrained: Path, classifier: Path, labelled: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'out = "{tmp_path / "c"}"\ntask = "mlm"\n[data]\nstore = "{store}"\n[encoder]\nsize = "tiny"\n')
+    one = ("--steps", 1, "--batch-size", 2, "--length", 16)
+    commands: dict[tuple[object, ...], str] = {
+        ("prepare", store.with_suffix(".txt"), "--out", tmp_path / "store", "--vocab-size", 256): "fingerprint",
+        ("pretrain", store, "--out", tmp_path / "a", "--size", "tiny", *one): "heldout",
+        ("pretrain", store, "--out", tmp_path / "a", "--size", "tiny", *one, "--json"): "heldout",
+        ("finetune", pretrained, "--train", labelled, "--out", tmp_path / "b", *one): "lineage",
+        ("train", recipe, "--set", "train.steps=1"): "versions",
+        ("evaluate", pretrained, "--store", store, "--examples", 4): "mlm.loss",
+        ("evaluate", classifier, "--input", labelled): "classify.accuracy",
+        ("fill", pretrained, "The [MASK] saw the [MASK]."): "masks",
+        ("inspect", store): "vocab_size",
+        ("inspect", pretrained): "says",
+    }
+    for words, key in commands.items():
+        called = call(*words, "--json")
+        assert (called.status, called.err) == (0, "")
+        assert key in json.loads(called.out)
+
+
+def test_what_is_printed_for_people(
+    call: Call, store: Path, pretrained: Path, classifier: Path, labelled: Path
+) -> None:
+    filled = call("fill", pretrained, "The [MASK] saw the [MASK].", "--top", 3)
+    assert [line.split(":")[0] for line in filled.out.splitlines()] == ["[MASK] 1", "[MASK] 2"]
+    assert filled.out.count("%") == 6
+    judged = call("evaluate", classifier, "--input", labelled)
+    assert "classify.accuracy  1.0000" in judged.out
+    told = call("inspect", pretrained)
+    assert "This is pretraining from scratch." in told.out
+    assert "token store" in call("inspect", store).out
+    assert all(one.status == 0 and one.err == "" for one in (filled, judged, told))
+
+
+def test_a_run_tells_what_it_does(call: Call, store: Path, tmp_path: Path) -> None:
+    words = ("pretrain", store, "--out", tmp_path / "run", "--size", "tiny", "--steps", 2, "--length", 16)
+    called = call(*words)
+    assert called.status == 0
+    assert "Encoder: 0.5 M weights drawn at random (seed 1)." in called.err
+    assert "training: 2 of 2" in called.err
+    assert "mlm.loss" in called.out
+    again = call(*words)
+    assert (again.status, again.err) == (0, f"{tmp_path}/run is finished; nothing to do.\n")
+    assert again.out == called.out
+
+
+def test_predictions_are_lines_of_json(call: Call, classifier: Path, tmp_path: Path) -> None:
+    first = runs.write_rows(tmp_path / "first.csv", [{"id": "1", "text": "The tide."}, {"id": "2", "text": "Сосед."}])
+    (tmp_path / "second.txt").write_text("The crew again.\n\nСадовник весной.\n", encoding="utf-8")
+    called = call("predict", classifier, "--input", first, "--input", tmp_path / "second.txt")
+    assert (called.status, called.err) == (0, "")
+    lines = [json.loads(line) for line in called.out.splitlines()]
+    assert [line["text"] for line in lines] == ["The tide.", "Сосед.", "The crew again.", "Садовник весной."]
+    assert [line.get("id") for line in lines] == ["1", "2", None, None]
+    assert "Сосед" in called.out
+
+
+def test_predictions_for_what_json_has_no_word_for(call: Call, classifier: Path, tmp_path: Path) -> None:
+    from datetime import date
+
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"text": ["The tide."], "day": [date(2024, 5, 1)], "raw": [b"\xff"]})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    called = call("predict", classifier, "--input", tmp_path / "rows.parquet")
+    assert (called.status, called.err) == (0, "")
+    assert json.loads(called.out)["day"] == "2024-05-01"
+
+
+def test_rows_from_standard_input(classifier: Path, start: Call) -> None:
+    """The rows come one at a time, and the end of those who read ends it without a complaint."""
+    process = start("predict", classifier, "--input", "-")
+    process.stdin.write('{"text": "The tide."}\n' * 5000)
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["text"] == "The tide."
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 1
+
+
+def test_nobody_reads_what_is_printed(store: Path, start: Call) -> None:
+    process = start("inspect", store, "--json")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 1
+
+
+def test_all_weights_zero_are_warned_of(call: Call, store: Path, tmp_path: Path) -> None:
+    called = call("pretrain", store, "--out", tmp_path / "run", "--size", "tiny", "--steps", 1, "--init", "zeros")
+    assert called.status == 0
+    assert "Warning: all weights are zero: " in called.err
+    assert "use the law 'paper' to train." in called.err

@@ -1,0 +1,95 @@
+"""Processes that are killed, terminated or interrupted, and started again with the same command."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import runs
+
+Start = Callable[..., "subprocess.Popen[str]"]
+STEPS = 150
+
+
+@pytest.fixture
+def command(store: Path, tmp_path: Path) -> list[object]:
+    sets = ("save.every=20", "evaluate.every=60", "evaluate.examples=16", "train.dropout=0.1", "train.micro_tokens=128")
+    return [
+        "pretrain", store, "--out", tmp_path / "run", "--size", "tiny", "--steps", STEPS, "--batch-size", 8,
+        "--length", 32, *(word for one in sets for word in ("--set", one)),
+    ]  # fmt: skip
+
+
+def until(process: subprocess.Popen[str], home: Path, lines: int) -> None:
+    """Waits until so many steps are logged."""
+    log = home / "metrics.jsonl"
+    ends = time.monotonic() + 120
+    while not log.is_file() or log.read_bytes().count(b'"lr"') < lines:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < ends
+        time.sleep(0.002)
+
+
+def saved(home: Path) -> list[int]:
+    return [int(path.name.removeprefix("step-")) for path in sorted((home / "checkpoints").glob("step-*"))]
+
+
+def test_every_end_of_a_process_leads_to_the_same_weights(
+    command: list[object], store: Path, tmp_path: Path, start: Start
+) -> None:
+    home = tmp_path / "run"
+
+    process = start(*command)
+    until(process, home, 3)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    assert saved(home) == []
+
+    process = start(*command)
+    until(process, home, 30)
+    time.sleep(random.uniform(0, 0.1))
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    assert saved(home)
+
+    for sent, status, lines in ((signal.SIGTERM, 143, 70), (signal.SIGINT, 130, 100)):
+        process = start(*command)
+        until(process, home, lines)
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (status, "")
+        step = saved(home)[-1]
+        assert lines <= step < STEPS
+        assert err.splitlines()[-1] == f"bertwright: stopped at step {step}; the same command goes on from there"
+        assert "Traceback" not in err
+
+    process = start(*command)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert f"Going on from step {step} of {STEPS}." in err
+    assert "mlm.loss" in out
+
+    unbroken = runs.pretraining(store, tmp_path / "unbroken", train__steps=STEPS, save__every=20, evaluate__every=60)
+    unbroken["train"] |= {"dropout": 0.1, "micro_tokens": 128, "precision": "auto"}
+    runs.done(unbroken)
+    assert runs.metrics(home) == runs.metrics(tmp_path / "unbroken")
+    assert runs.same_weights(home, tmp_path / "unbroken")
+    assert sorted(path.name for path in home.iterdir()) == sorted(
+        path.name for path in (tmp_path / "unbroken").iterdir()
+    )
+
+
+def test_interrupted_before_the_first_step(command: list[object], tmp_path: Path, start: Start) -> None:
+    """While the data are still being read."""
+    process = start(*command)
+    while not (tmp_path / "run" / "recipe.toml").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert saved(tmp_path / "run")[-1] < 20

@@ -1,0 +1,268 @@
+"""Recipes: what is refused and what for, how settings are laid over, and the shipped ones."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+
+from bertwright.cli.recipes import nested
+from bertwright.errors import BertwrightError, RecipeError
+from bertwright.run.choose import check, task_of
+from bertwright.run.spec import Recipe, differences, load, overridden, seconds
+
+Refused = Callable[..., str]
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+
+
+def line(call: Callable[[], object]) -> str:
+    with pytest.raises(RecipeError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def of(**changes: Any) -> Recipe:
+    return Recipe.of(nested({"out": "run", "task": "mlm"} | {key.replace("__", "."): v for key, v in changes.items()}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train__lrr": 1e-3}, "unknown setting train.lrr; did you mean train.lr?"),
+        ({"train__step": 5}, "unknown setting train.step; did you mean train.steps?"),
+        ({"sede": 1}, "unknown setting sede; did you mean seed?"),
+        ({"save__xyz": 1}, "unknown setting save.xyz; known are every, keep, model"),
+        ({"train__steps": "ten"}, "train.steps is a whole number, not 'ten'"),
+        ({"train__steps": 2.5}, "train.steps is a whole number, not 2.5"),
+        ({"train__steps": True}, "train.steps is a whole number, not True"),
+        ({"train__lr": "fast"}, "train.lr is a number, not 'fast'"),
+        ({"train__budget": 2.5}, "train.budget is a text, not 2.5"),
+        ({"train": 3}, "train is a table of settings, not 3"),
+        ({"tasks": 3}, "tasks is a table of settings, not 3"),
+        ({"data__train": 3}, "data.train is a list of texts, not 3"),
+        ({"out": 1.5}, "out is a text, not 1.5"),
+    ],
+)
+def test_a_setting_of_the_wrong_name_or_kind(changes: dict[str, Any], said: str) -> None:
+    assert line(lambda: of(**changes)) == said
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({}, "the recipe lacks out and task"),
+        ({"task": "mlm"}, "the recipe lacks out"),
+        ({"out": "x", "train": {"steps": 1}}, "the recipe lacks task"),
+    ],
+)
+def test_a_missing_setting(tables: dict[str, Any], said: str) -> None:
+    assert line(lambda: Recipe.of(tables)) == said
+
+
+def test_numbers_and_lists_are_taken_where_they_fit() -> None:
+    recipe = of(train__lr=1, data__train="one.csv", data__dev=["a.csv", "b.csv"], encoder__freeze=2, seed=0)
+    assert (recipe.train.lr, recipe.data.train, recipe.data.dev) == (1.0, ("one.csv",), ("a.csv", "b.csv"))
+    assert recipe.encoder.freeze == "2"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "value"),
+    [
+        ("train.lr=1e-3", ("train", "lr"), 1e-3),
+        ("train.steps = 7", ("train", "steps"), 7),
+        ("train.budget=2m", ("train", "budget"), "2m"),
+        ('data.train=["a.csv", "b.csv"]', ("data", "train"), ["a.csv", "b.csv"]),
+        ("data.store=runs/a=b", ("data", "store"), "runs/a=b"),
+        ("data.store=тексты/склад", ("data", "store"), "тексты/склад"),
+        ('encoder.freeze="1"', ("encoder", "freeze"), "1"),
+        ("encoder.freeze=", ("encoder", "freeze"), ""),
+        ("tasks.mlm.rate=0.3", ("tasks", "mlm", "rate"), 0.3),
+    ],
+)
+def test_forms_of_set(text: str, where: tuple[str, ...], value: Any) -> None:
+    found: Any = overridden({"train": {"lr": 5.0}, "data": {"length": 64}}, (text,))
+    for key in where:
+        found = found[key]
+    assert found == value
+
+
+def test_set_changes_one_setting_and_the_last_one_wins() -> None:
+    given = {"train": {"lr": 5.0, "steps": 3}}
+    assert overridden(given, ("train.lr=1", "train.lr=2")) == {"train": {"lr": 2, "steps": 3}}
+    assert given == {"train": {"lr": 5.0, "steps": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train.lr", "--set takes key=value, as in train.lr=1e-3, not 'train.lr'"),
+        ("task.name=mlm", "--set task.name=mlm: 'task' is a single setting, not a table"),
+        ("train.lrr=1", "unknown setting train.lrr; did you mean train.lr?"),
+        ("=1", "unknown setting ; known are "),
+    ],
+)
+def test_what_set_refuses(text: str, said: str) -> None:
+    assert line(lambda: Recipe.of(overridden({"out": "x", "task": "mlm"}, (text,)))).startswith(said)
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5 m", 90), (" 3s ", 3)])
+def test_forms_of_a_budget(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-3s", "3 days", "1h30m", "1e3s", "３s x"])
+def test_what_is_no_budget(text: str) -> None:
+    assert line(lambda: seconds(text)).startswith("a budget is a number with s, m or h, as in 90s, 10m or 2h, not ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train__steps": 5, "train__epochs": 1.0}, "train.steps and train.epochs are set; only one can say how long"),
+        ({"train__steps": 5, "train__budget": "2s"}, "train.steps and train.budget are set; only one"),
+        ({"train__epochs": 1.0, "train__budget": "2s"}, "train.epochs and train.budget are set; only one"),
+        ({"train__budget": "soon"}, "a budget is a number with s, m or h"),
+        ({"train__steps": 0}, "train.steps is at least 1, not 0"),
+        ({"train__epochs": -1.0}, "train.epochs is a number above 0, not -1.0"),
+        ({"train__epochs": float("inf")}, "train.epochs is a number above 0, not inf"),
+        ({"train__lr": -1.0}, "train.lr is a number above 0, not -1.0"),
+        ({"train__lr": float("nan")}, "train.lr is a number above 0, not nan"),
+        ({"train__clip": 0.0}, "train.clip is a number above 0, not 0.0"),
+        ({"train__weight_decay": -0.1}, "train.weight_decay is at least 0, not -0.1"),
+        ({"train__dropout": 1.0}, "train.dropout is a share from 0 up to 1, not 1.0"),
+        ({"train__warmup": -0.5}, "train.warmup is a share from 0 up to 1, not -0.5"),
+        ({"train__batch_size": 0}, "train.batch_size is at least 1, not 0"),
+        ({"train__micro_tokens": 0}, "train.micro_tokens is at least 1, not 0"),
+        ({"train__schedule": "zigzag"}, "unknown schedule 'zigzag'; known are linear, cosine, trapezoid, constant"),
+        ({"train__precision": "fp8"}, "unknown precision 'fp8'; known are auto, bf16, fp32"),
+        ({"data__length": 7}, "data.length is at least 8, not 7"),
+        ({"save__keep": 0}, "save.keep is at least 1, not 0"),
+        ({"save__model": "first"}, "save.model is last or best, not 'first'"),
+        ({"evaluate__examples": -1}, "evaluate.examples is at least 0, not -1"),
+        ({"evaluate__every": 0}, "evaluate.every is at least 1, not 0"),
+        ({"encoder__start": "a", "encoder__like": "b"}, "encoder.like gives its shape to an encoder from scratch"),
+    ],
+)
+def test_settings_out_of_range_or_against_each_other(changes: dict[str, Any], said: str) -> None:
+    assert line(lambda: check(of(**changes))).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "said"),
+    [
+        ("nonsense", {}, "unknown task 'nonsense'; known are "),
+        ("mlm+", {}, "unknown task ''; known are "),
+        ("", {}, "unknown task ''; known are "),
+        ("base", {}, "unknown task 'base'; known are "),
+        ("nsp+nsp", {}, "nsp and nsp cannot be joined: both need examples of their own"),
+        ("mlm+mlm", {}, "mlm and mlm cannot be joined: both change the input ids"),
+        ("mlm+classify", {}, "mlm+classify cannot be joined: some parts read documents, others labelled rows"),
+        ("nothere.py:Mine", {}, "nothere.py: no such Python file"),
+        ("mlm", {"nsp": {}}, "[tasks.nsp] is set, and the run's task is mlm"),
+        ("mlm", {"mlm": {"rat": 0.1}}, "unknown setting tasks.mlm.rat; did you mean tasks.mlm.rate?"),
+        ("mlm", {"mlm": {"rate": "much"}}, "tasks.mlm.rate is a number, not 'much'"),
+        ("mlm", {"mlm": {"rate": 1.5}}, "mlm.rate is a share between 0 and 1, not 1.5"),
+        ("mlm", {"mlm": 3}, "tasks.mlm is a table of settings, not 3"),
+    ],
+)
+def test_a_task_that_cannot_be(task: str, settings: dict[str, Any], said: str) -> None:
+    assert line(lambda: task_of(task, settings)).startswith(said)
+
+
+def test_a_task_of_ones_own(store: Path, tmp_path: Path) -> None:
+    own = tmp_path / "rarely.py"
+    own.write_text(
+        "from dataclasses import dataclass\n"
+        "from bertwright.tasks.mlm import MaskedLM\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Rarely(MaskedLM):\n"
+        "    rate: float = 0.05\n"
+        "    @property\n"
+        "    def name(self):\n"
+        "        return 'mlm'\n",
+        encoding="utf-8",
+    )
+    tables = runs.pretraining(store, tmp_path / "run", task=f"{own}:Rarely", train__steps=1)
+    recipe = Recipe.read(runs.done(tables | {"tasks": {"rarely": {"mask": 0.5}}}) / "recipe.toml")
+    assert recipe.tasks == {"rarely": {"rate": 0.05, "mask": 0.5, "random": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such recipe"),
+        (b"out = ", "is not a recipe in TOML"),
+        ("out = 'х'".encode("cp1251"), "is not a recipe in TOML"),
+        (b"\0\1\2", "is not a recipe in TOML"),
+    ],
+)
+def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    if content is not None:
+        path.write_bytes(content)
+    assert said in line(lambda: load(path))
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    assert "is not a recipe in TOML" in line(lambda: load(tmp_path))
+
+
+def test_differences_name_both_sides() -> None:
+    assert differences(of(train__lr=1.0, seed=2), of(train__lr=2.0)) == [
+        "seed: 2 here, 1 there",
+        "train.lr: 1.0 here, 2.0 there",
+    ]
+    assert differences(of(train__steps=5), of()) == ["train.steps: 5 here, unset there"]
+    assert differences(of(), of()) == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_one(path: Path) -> None:
+    recipe = Recipe.read(path)
+    check(recipe)
+    task_of(recipe.task, recipe.tasks)
+    assert Recipe.of(tomllib.loads(recipe.write())) == recipe
+
+
+def test_train_with_set_is_the_run_of_the_verb(
+    store: Path, pretrained: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bertwright.cli import main
+
+    def called(*words: object) -> None:
+        monkeypatch.setattr("sys.argv", ["bertwright", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+
+    few = ("--steps", 2, "--batch-size", 8, "--length", 32, "--lr", "0.002", "--seed", 3)
+    called("pretrain", store, "--out", tmp_path / "verb", "--objective", "mlm", "--size", "tiny", *few)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'out = "elsewhere"\ntask = "mlm"\nseed = 3\n[data]\nstore = "{store}"\nlength = 32\n'
+        '[encoder]\nsize = "tiny"\n[train]\nsteps = 9\nbatch_size = 8\nlr = 0.002\n',
+        encoding="utf-8",
+    )
+    called("train", recipe, "--set", f"out={tmp_path / 'recipe'}", "--set", "train.steps=2")
+    assert runs.same_weights(tmp_path / "verb", tmp_path / "recipe")
+    tuned = ("--train", labelled, "--steps", 2, "--freeze", 1)
+    called("finetune", pretrained, *tuned, "--out", tmp_path / "tuned", "--set", "train.dropout=0.2")
+    recipe.write_text(
+        f'out = "{tmp_path / "again"}"\ntask = "classify"\n[data]\ntrain = "{labelled}"\n'
+        f'[encoder]\nstart = "{pretrained}"\nfreeze = "1"\n[train]\nsteps = 2\ndropout = 0.2\n',
+        encoding="utf-8",
+    )
+    called("train", recipe)
+    assert runs.same_weights(tmp_path / "tuned", tmp_path / "again")
+    assert not Path("elsewhere").exists()
+
+
+def test_a_bad_recipe_leaves_nothing(store: Path, tmp_path: Path, refused: Refused) -> None:
+    for changes in ({"train__lr": -1.0}, {"task": "nonsense"}, {"encoder__size": "huge"}, {"encoder__freeze": "all"}):
+        refused(runs.pretraining(store, tmp_path / "run", **changes), BertwrightError)
+    assert list(tmp_path.iterdir()) == []
