@@ -161,6 +161,23 @@ def test_a_run_tells_what_it_does(call: Call, store: Path, tmp_path: Path) -> No
     assert again.out == called.out
 
 
+def test_columns_of_other_names(call: Call, pretrained: Path, tmp_path: Path) -> None:
+    """Also for a task of one's own, whose settings go by the name of its file."""
+    made = [{"review": row["text"], "stars": row["label"]} for row in runs.rows()]
+    train = runs.write_rows(tmp_path / "train.tsv", made)
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from bertwright.tasks.classify import Classify\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Mine(Classify): ...\n"
+    )
+    few = ("--train", train, "--text-field", "review", "--label-field", "stars", "--steps", 1, "--length", 16)
+    for task in ("classify", f"{tmp_path}/mine.py:Mine"):
+        called = call("finetune", pretrained, "--task", task, *few, "--out", tmp_path / task[-4:])
+        assert (called.status, "Traceback" in called.err) == (0, False)
+        assert "accuracy" in called.out
+
+
 def test_predictions_are_lines_of_json(call: Call, classifier: Path, tmp_path: Path) -> None:
     first = runs.write_rows(tmp_path / "first.csv", [{"id": "1", "text": "The tide."}, {"id": "2", "text": "Сосед."}])
     (tmp_path / "second.txt").write_text("The crew again.\n\nСадовник весной.\n", encoding="utf-8")

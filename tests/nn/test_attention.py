@@ -105,7 +105,7 @@ def test_layouts_of_an_accelerator(
 def test_both_products_agree(masked: bool) -> None:
     draws = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(3, HEADS, 5, WIDTH, generator=draws) for _ in range(3))
-    mask = torch.arange(5) < torch.tensor([5, 2, 1])[:, None] if masked else None
+    mask = torch.arange(5) < torch.tensor([5, 2, 1])[:, None, None] if masked else None
     torch.testing.assert_close(module._matmul(q, k, v, mask, 0.0), module._fused(q, k, v, mask, 0.0))
 
 

@@ -11,7 +11,7 @@ import pytest
 import runs
 
 from bertwright.errors import RunError
-from bertwright.run.run import Stopped
+from bertwright.run.run import Stop, Stopped
 
 Refused = Callable[..., str]
 PIECEMEAL = {
@@ -85,6 +85,14 @@ def test_stopped_and_started_again(tables: dict[str, Any], unbroken: Path, step:
     assert equal(runs.done(tables), unbroken)
 
 
+def test_asked_to_stop_before_the_first_step(tables: dict[str, Any], unbroken: Path) -> None:
+    stop = Stop()
+    stop.asked = True
+    with pytest.raises(Stopped, match="stopped at step 1;"):
+        runs.done(tables, stop=stop)
+    assert equal(runs.done(tables), unbroken)
+
+
 def test_asked_to_stop_at_the_last_step_it_finishes(tables: dict[str, Any], unbroken: Path) -> None:
     assert equal(runs.done(tables, *runs.stopping_at(9)), unbroken)
 
@@ -128,6 +136,7 @@ def test_what_a_kill_left_half_written_is_ignored_and_cleared(tables: dict[str, 
     home = Path(tables["out"])
     shutil.copytree(home / "checkpoints" / "step-00000003", home / "checkpoints" / ".step-00000006.partial")
     (home / "checkpoints" / ".step-00000006.partial" / "model.safetensors").write_bytes(b"half")
+    (home / "checkpoints" / ".step-00000005.partial").mkdir()
     (home / ".model.partial").mkdir()
     (home / ".model.partial" / "config.json").write_text("{")
     assert equal(runs.done(tables), unbroken)

@@ -83,6 +83,13 @@ def test_a_random_second_segment_begins_where_a_sentence_does(shapes: list[list[
                 assert pair.second[-1] + 1 in starts
 
 
+def test_a_random_second_segment_begins_anywhere_in_the_other_document() -> None:
+    document, _ = numbered([[5] * 2000, [1] * 20], 32)
+    starts = np.bincount([int(p.second[0]) - 2 * SPAN for p in pairs_of(NextSentence(random=1.0), document)])
+    assert len(starts) == 20
+    assert ((starts - starts.mean()) ** 2 / starts.mean()).sum() < 55  # 19 expected
+
+
 @pytest.mark.parametrize("sentence", [1, 2, 7])
 def test_half_of_a_large_sample_is_random(sentence: int) -> None:
     document, _ = numbered([[sentence] * (420_000 // sentence), [10] * 1000], 32)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from samples import batch_of, corpus, examples, feed, model, rows, speech, tokenizer, vocabulary, weights
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bertwright.errors import RunError
@@ -168,19 +168,26 @@ def test_a_head_alone_can_be_trained() -> None:
     assert all(torch.equal(before[n], p) != n.startswith("head.") for n, p in whole.named_parameters())
 
 
-@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_a_gradient_that_is_no_number_stops_the_run(broken: float) -> None:
+@pytest.mark.parametrize(
+    ("broken", "value", "expected"),
+    [("encoder.words.weight", float("nan"), "nan"), ("head.norm.weight", 1e25, "inf")],
+)
+def test_a_gradient_that_is_no_number_stops_the_run(broken: str, value: float, expected: str) -> None:
     task = MaskedLM()
     whole = model(task)
     loop = loop_of(whole, feed(task, corpus()), adamw(whole, lr=1e-3, weight_decay=0.0))
     list(loop.steps(2))
     with torch.no_grad():
-        whole.encoder.word_embeddings.weight[5:].fill_(broken)
+        whole.get_parameter(broken).fill_(value)
     before = weights(whole)
     with pytest.raises(RunError, match=r"the gradient is not finite at step 3: .* start again with a lower one"):
         list(loop.steps(4))
     assert loop.step == 2
     assert all(torch.equal(p.nan_to_num(), before[name].nan_to_num()) for name, p in whole.named_parameters())
+    # The two are found in two ways.
+    whole.zero_grad()
+    whole(loop.feed(2)[0]).totals["mlm"].backward()
+    assert str(nn.utils.get_total_norm([p.grad for p in whole.parameters() if p.grad is not None]).item()) == expected
 
 
 def test_steps_say_what_they_did() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,12 +38,13 @@ def finetune(
     """Fine-tune an encoder on labelled rows."""
     if start not in (None, "scratch"):
         raise RecipeError(f"--start takes scratch, not {start!r}; the checkpoint to start from is {checkpoint}")
+    file = Path(task.partition(":")[0]).stem
     given = {
         "out": str(out),
         "task": task,
         "seed": seed,
-        f"tasks.{task}.text_field": text_field,
-        f"tasks.{task}.label_field": label_field,
+        f"tasks.{file}.text_field": text_field,
+        f"tasks.{file}.label_field": label_field,
         "data.train": train,
         "data.dev": dev,
         "data.length": length,

@@ -16,7 +16,9 @@ def quickstart(
     ),
     budget: Annotated[str, typer.Option(help="How long to pretrain, as in 90s or 3m.")] = "3m",
     size: Annotated[str, typer.Option(help="The size of the encoder.")] = "mini",
-    reviews: Annotated[int, typer.Option(help="How many of the 25,000 reviews to read; 0: all.")] = 0,
+    reviews: Annotated[
+        int, typer.Option(min=0, help="How many of the 25,000 reviews to read, and of the sentences; 0: all.")
+    ] = 0,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

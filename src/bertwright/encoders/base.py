@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -14,23 +14,21 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from .. import named
-from ..errors import CheckpointError, RecipeError
-from ..flow import Batch
+from ..errors import CheckpointError, InputError, RecipeError
+from ..flow import Batch, Vocabulary
+from ..nn.dropout import Dropout
 from . import laws
 from .exchange import Checkpoint, one_line
 from .folders import checkpoint_folder
-from .naming import called, hf_names
+from .naming import FOLDER, Architecture, architectures, called, hf_names
 from .sizes import Size, size_of
 
 __all__ = ["Encoder", "called", "hf_names"]
 
-_FOLDER = "bertwright.encoders"
-
-
 E = TypeVar("E", bound="Encoder")
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(nn.Module, Architecture):
     """Token ids to vectors. A concrete encoder is one architecture, and knows transformers' names of its parameters.
 
     Constructing one checks the config and leaves the weights to torch's defaults; `from_config` draws them and
@@ -38,10 +36,10 @@ class Encoder(nn.Module, ABC):
     their order, or [N, H] when `reads` is None.
     """
 
-    base_prefix: ClassVar[str]
-    """What transformers puts before the encoder's parameters in a model with a head, without the dot."""
-    model_types: ClassVar[tuple[str, ...]]
-    """The `model_type`s of transformers' configs that this architecture reads."""
+    inputs: ClassVar[tuple[str, ...]]
+    """What transformers' models of it take, as a tokenizer's `model_input_names` say."""
+    token_fields: ClassVar[Mapping[str, str]]
+    """Which fields of the config hold ids of special tokens, and of which: `pad_token_id` of `pad`."""
 
     config: PretrainedConfig
     layers: nn.ModuleList
@@ -50,7 +48,7 @@ class Encoder(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def sized(cls, size: Size, vocab_size: int) -> PretrainedConfig:
-        """The architecture's config for a size."""
+        """The architecture's config for a size, with the special tokens of this package's own tokenizers."""
 
     @property
     @abstractmethod
@@ -64,12 +62,29 @@ class Encoder(nn.Module, ABC):
         """A fresh part for heads: the first tokens' vectors [S, H] -> [S, H]."""
 
     @abstractmethod
+    def pair_pooler(self) -> nn.Module:
+        """A fresh part as `pooler`, for objectives on pairs, which are pretrained beside a `predictor`."""
+
+    @abstractmethod
     def predictor(self) -> nn.Module:
         """A fresh part for heads that predict tokens; called through `logits`."""
 
+    @property
     @abstractmethod
+    def head_dropout(self) -> float:
+        """The share of a classifier's input that the config says to drop."""
+
+    @abstractmethod
+    def spread(self, name: str) -> laws.Spread:
+        """How widely the tensor that transformers calls `name` is drawn, of the encoder or of a head."""
+
     def set_dropout(self, p: float) -> None:
         """Drops with probability `p` from now on, wherever it drops at all. Raises RecipeError outside [0, 1)."""
+        if not 0 <= p < 1:
+            raise RecipeError(f"dropout {p}: it is a probability, at least 0 and below 1")
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.p = p
 
     def logits(self, predictor: nn.Module, hidden: Tensor) -> Tensor:
         """[M, H] -> [M, V], by a `predictor` and the word embeddings, which stay the encoder's own."""
@@ -77,7 +92,20 @@ class Encoder(nn.Module, ABC):
 
     def draw(self, seed: int, law: str) -> None:
         """Draws all weights in place (see `laws.draw`)."""
-        laws.draw(self, seed, law, spread=self.config.initializer_range, pad=self.config.pad_token_id)
+        pad = self.config.pad_token_id
+        laws.draw(self, seed, law, spread=self.spread, blank={} if pad is None else {self.words_name: pad})
+
+    def draw_head(self, head: nn.Module, seed: int, law: str) -> None:
+        """Draws the weights of a head for this encoder in place."""
+        laws.draw(head, seed, law, spread=self.spread)
+
+    def refuse_longer(self, batch: Batch) -> None:
+        """Raises InputError for a sequence of more tokens than the config has positions for."""
+        if max(batch.lengths) > self.config.max_position_embeddings:
+            raise InputError(
+                f"a sequence of {max(batch.lengths)} tokens; this encoder has {self.config.max_position_embeddings} "
+                "positions (max_position_embeddings), so cut sequences to that length"
+            )
 
     @classmethod
     def from_config(
@@ -85,6 +113,7 @@ class Encoder(nn.Module, ABC):
         config: PretrainedConfig | str,
         *,
         vocab_size: int | None = None,
+        tokens: Vocabulary | None = None,
         seed: int = 0,
         init: str = "paper",
         arch: str = "bert",
@@ -93,8 +122,9 @@ class Encoder(nn.Module, ABC):
         """An encoder with weights drawn by the law `init`.
 
         `config` is transformers' own, or the name of a size ("tiny" ... "large") of the architecture `arch`, which
-        needs `vocab_size`. `overrides` are further fields of the config. Raises RecipeError for a size, field or value
-        that is unknown or does not go with the others.
+        needs `vocab_size`. `tokens` are the special ones whose ids the config is to name. `overrides` are further
+        fields of the config. Raises RecipeError for a size, field or value that is unknown or does not go with the
+        others.
         """
         if isinstance(config, str):
             size, kind = size_of(config), cls._concrete(arch)
@@ -103,8 +133,10 @@ class Encoder(nn.Module, ABC):
             config = kind.sized(size, vocab_size)
         else:
             kind = cls._reading(config.model_type)
-        changes = overrides if vocab_size is None else {"vocab_size": vocab_size, **overrides}
-        encoder = _unset(kind, _changed(config, changes))
+        changes: dict[str, Any] = {} if vocab_size is None else {"vocab_size": vocab_size}
+        if tokens is not None:
+            changes |= {field: getattr(tokens, role) for field, role in kind.token_fields.items()}
+        encoder = _unset(kind, _changed(config, changes | overrides))
         encoder.draw(seed, init)
         return encoder
 
@@ -121,29 +153,24 @@ class Encoder(nn.Module, ABC):
             encoder = _unset(kind, checkpoint.config)
         except RecipeError as error:
             raise CheckpointError(f"{checkpoint.path}: {error}") from error
-        checkpoint.load_into(encoder, hf_names(encoder), optional=(), base=kind.base_prefix)
+        checkpoint.load_into(encoder, hf_names(encoder), optional=(), kind=kind)
         return encoder
 
     @classmethod
     def _concrete(cls, arch: str) -> type[Self]:
-        kind = named.find(_FOLDER, arch, Encoder)
+        kind = named.find(FOLDER, arch, Encoder)
         if not issubclass(kind, cls):
             raise RecipeError(f"architecture {arch!r} is {kind.__name__}, and {cls.__name__} was asked for")
         return kind
 
     @classmethod
     def _reading(cls, model_type: str) -> type[Self]:
-        known = [kind for kind in _architectures() if issubclass(kind, cls)] or [cls]
+        known = [kind for kind in architectures() if issubclass(kind, cls)] or [cls]
         for kind in known:
             if model_type in kind.model_types:
                 return kind
         accepted = ", ".join(name for kind in known for name in kind.model_types)
         raise RecipeError(f"model_type {model_type!r} is not one that {cls.__name__} reads; accepted: {accepted}")
-
-
-def _architectures() -> Iterator[type[Encoder]]:
-    for name in named.names(_FOLDER):
-        yield named.find(_FOLDER, name, Encoder)
 
 
 def _unset(kind: type[E], config: PretrainedConfig) -> E:

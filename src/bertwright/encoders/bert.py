@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -9,20 +10,31 @@ from torch.nn import functional as F
 from transformers import BertConfig, PretrainedConfig
 from transformers.activations import ACT2FN
 
-from ..errors import InputError, RecipeError
 from ..flow import Batch
 from ..nn.attention import Layout
 from ..nn.dropout import Dropout
 from ..nn.heads import Pooler, Predictor
 from ..nn.layers import Activation, PostNormLayer
+from . import checking
 from .base import Encoder
+from .laws import Spread
 from .naming import called
 from .sizes import Size
 
 
 class Bert(Encoder):
-    base_prefix = "bert"
     model_types: ClassVar[tuple[str, ...]] = ("bert",)
+    base_prefix = "bert"
+    words_name = "embeddings.word_embeddings.weight"
+    decoder_name = "cls.predictions.decoder"
+    copies: ClassVar[Mapping[str, str]] = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+    old_endings: ClassVar[Mapping[str, str]] = {
+        "LayerNorm.gamma": "LayerNorm.weight",
+        "LayerNorm.beta": "LayerNorm.bias",
+    }
+    kept_buffers = ("embeddings.position_ids", "embeddings.token_type_ids")
+    inputs = ("input_ids", "token_type_ids", "attention_mask")
+    token_fields: ClassVar[Mapping[str, str]] = {"pad_token_id": "pad"}
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -52,11 +64,7 @@ class Bert(Encoder):
 
     def forward(self, batch: Batch) -> Tensor:
         """[R, H] at `batch.reads`, or [N, H]. Raises InputError for a sequence longer than the table of positions."""
-        if max(batch.lengths) > self.config.max_position_embeddings:
-            raise InputError(
-                f"a sequence of {max(batch.lengths)} tokens; this encoder has {self.config.max_position_embeddings} "
-                "positions (max_position_embeddings), so cut sequences to that length"
-            )
+        self.refuse_longer(batch)
         layout = Layout.of(batch)
         hidden = self.words(batch.ids) + self.segments(batch.segments) + self.places(batch.positions)
         hidden = self.dropout(self.norm(hidden))
@@ -70,6 +78,9 @@ class Bert(Encoder):
         called(pooler.dense, "bert.pooler.dense")
         return pooler
 
+    def pair_pooler(self) -> Pooler:
+        return self.pooler()
+
     def predictor(self) -> Predictor:
         config = self.config
         predictor = Predictor(config.hidden_size, config.vocab_size, config.layer_norm_eps, _activation(config))
@@ -77,12 +88,13 @@ class Bert(Encoder):
         called(predictor.norm, "cls.predictions.transform.LayerNorm")
         return called(predictor, "cls.predictions")
 
-    def set_dropout(self, p: float) -> None:
-        if not 0 <= p < 1:
-            raise RecipeError(f"dropout {p}: it is a probability, at least 0 and below 1")
-        for module in self.modules():
-            if isinstance(module, Dropout):
-                module.p = p
+    @property
+    def head_dropout(self) -> float:
+        share = self.config.classifier_dropout
+        return self.config.hidden_dropout_prob if share is None else share
+
+    def spread(self, name: str) -> Spread:
+        return Spread(self.config.initializer_range)
 
 
 def _layer(config: PretrainedConfig, index: int) -> PostNormLayer:
@@ -111,26 +123,11 @@ def _activation(config: PretrainedConfig) -> Activation:
 
 def _check(config: PretrainedConfig) -> None:
     """Raises RecipeError for a config that BERT cannot be built from."""
-    least_one = (
-        "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    checking.at_least_one(
+        config, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
         "max_position_embeddings", "type_vocab_size",
     )  # fmt: skip
-    for name in least_one:
-        if getattr(config, name) < 1:
-            raise RecipeError(f"{name} is {getattr(config, name)}; it has to be at least 1")
-    if config.hidden_size % config.num_attention_heads:
-        raise RecipeError(
-            f"hidden_size {config.hidden_size} is not a multiple of num_attention_heads {config.num_attention_heads}"
-        )
-    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-        if not 0 <= getattr(config, name) < 1:
-            raise RecipeError(f"{name} is {getattr(config, name)}; it is a probability, at least 0 and below 1")
-    if config.hidden_act not in ACT2FN:
-        raise RecipeError(f"unknown hidden_act {config.hidden_act!r}; known are {', '.join(ACT2FN)}")
-    for name, expected in (
-        ("position_embedding_type", "absolute"),
-        ("is_decoder", False),
-        ("add_cross_attention", False),
-    ):
-        if getattr(config, name, expected) != expected:
-            raise RecipeError(f"{name} is {getattr(config, name)!r}; only {expected!r} is an encoder of this kind")
+    checking.whole_heads(config)
+    checking.probabilities(config, "hidden_dropout_prob", "attention_probs_dropout_prob")
+    checking.activations(config, "hidden_act")
+    checking.only(config, position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)

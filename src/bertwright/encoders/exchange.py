@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -24,17 +25,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from ..errors import CheckpointError, RunError
 from ..files import sync
+from .naming import Architecture, reading
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 
-_OLD = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-_COPIES = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
-_TIED = "cls.predictions.decoder.weight"
-_EMBEDDING = "embeddings.word_embeddings.weight"
-_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 _SHOWN = 6
 
 
@@ -74,16 +71,20 @@ class Checkpoint:
         module: nn.Module,
         names: Mapping[str, str],
         optional: Collection[str] | Callable[[str], bool] | None = None,
-        base: str | None = None,
+        kind: type[Architecture] | None = None,
     ) -> Loaded:
         """Copies tensors into the parameters of `module`, which `names` maps to transformers' names (see `hf_names`).
 
-        The checkpoint may carry the base model's prefix or not, the norms' names of 2018, and tied copies. `optional`
-        says which of transformers' names may be missing: these, those for which it is true, or (None) all of them.
-        `base` is that prefix without its dot; the config's model type by default. Raises CheckpointError, naming both
-        sides, when a shape differs or a tensor is missing that may not be; then nothing has been copied.
+        The checkpoint may carry the base model's prefix or not, names of old, and tied copies: what `kind` says of
+        them, by default the architecture here that reads the config's model type. `optional` says which of
+        transformers' names may be missing: these, those for which it is true, or (None) all of them. Raises
+        CheckpointError, naming both sides, when a shape differs or a tensor is missing that may not be; then nothing
+        has been copied.
         """
-        stored = _Stored(self.files, f"{base or self.config.model_type}.")
+        kind = kind or reading(self.config.model_type)
+        if kind is None:
+            raise CheckpointError(f"{self.path}: no architecture here reads model_type {self.config.model_type!r}")
+        stored = _Stored(self.files, kind)
         pairs = {own: (name, stored.find(name)) for own, name in names.items()}
         missing = [name for name, key in pairs.values() if key is None]
         may_miss = _predicate(optional)
@@ -92,8 +93,8 @@ class Checkpoint:
                 f"{self.path}: {_two_sides(needed, stored.left({k for _, k in pairs.values() if k}))}"
             )
         self._check_shapes(module, pairs)
-        if any(name.startswith("cls.predictions.") for name, _ in pairs.values()):
-            self._check_tied(stored)
+        if any(stored.is_decoders(name) for name, _ in pairs.values()):
+            self._check_tied(stored, kind)
         for own, (_, key) in pairs.items():
             if key is not None:
                 with torch.no_grad():
@@ -120,9 +121,9 @@ class Checkpoint:
         if differ:
             raise CheckpointError(f"{self.path}: shapes differ: {_some(differ, '; ')}")
 
-    def _check_tied(self, stored: _Stored) -> None:
+    def _check_tied(self, stored: _Stored, kind: type[Architecture]) -> None:
         """A vocabulary head of its own weights cannot be kept: ours multiplies by the word embeddings."""
-        copy, original = stored.find(_TIED), stored.find(_EMBEDDING)
+        copy, original = stored.find(f"{kind.decoder_name}.weight"), stored.find(kind.words_name)
         if copy and original and not torch.equal(self.tensor(copy), self.tensor(original)):
             raise CheckpointError(
                 f"{self.path}: {copy} differs from {original}; only heads tied to the embeddings load"
@@ -132,8 +133,9 @@ class Checkpoint:
 class _Stored:
     """A checkpoint's names, found by transformers' present ones."""
 
-    def __init__(self, keys: Iterable[str], prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, keys: Iterable[str], kind: type[Architecture]) -> None:
+        self._kind = kind
+        self._prefix = prefix = f"{kind.base_prefix}."
         self._by_plain: dict[str, str] = {}
         for key in keys:
             # A tensor and its tied copy fall together: the one that needs no renaming wins.
@@ -144,18 +146,22 @@ class _Stored:
 
     def _plain(self, key: str) -> str:
         key = key.removeprefix(self._prefix)
-        for old, new in _OLD.items():
+        for old, new in self._kind.old_endings.items():
             if key.endswith(old):
                 key = key.removesuffix(old) + new
-        return _COPIES.get(key, key)
+        return self._kind.copies.get(key, key)
 
     def find(self, name: str) -> str | None:
         """The stored name of what transformers calls `name`; None where there is none."""
         return self._by_plain.get(self._plain(name))
 
+    def is_decoders(self, name: str) -> bool:
+        """Whether what transformers calls `name` belongs to the layer over the vocabulary: its bias."""
+        return self._plain(name) == self._plain(f"{self._kind.decoder_name}.bias")
+
     def left(self, used: set[str]) -> list[str]:
         """The stored names that are neither `used` nor copies of those, nor buffers."""
-        plain = {self._plain(key) for key in used} | {_TIED, *_BUFFERS}
+        plain = {self._plain(key) for key in used} | {f"{self._kind.decoder_name}.weight", *self._kind.kept_buffers}
         return [key for key in self._keys if self._plain(key) not in plain]
 
 
@@ -175,6 +181,7 @@ def save(path: str | Path, config: PretrainedConfig, tensors: Mapping[str, Tenso
         path.mkdir(parents=True, exist_ok=True)
         save_file(whole, new[path / WEIGHTS], metadata={"format": "pt"})
         new[path / CONFIG].write_text(config.to_json_string(), encoding="utf-8")
+        shutil.copymode(new[path / CONFIG], new[path / WEIGHTS])  # safetensors lets nobody else read its files
         for temporary in new.values():
             sync(temporary)
         for final, temporary in new.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -13,27 +14,36 @@ from ..seeds import key_of
 from .naming import hf_names
 
 
+class Spread(NamedTuple):
+    """How widely a tensor is drawn."""
+
+    deviation: float
+    """standard, of the whole normal"""
+    cut: float = 2.0
+    """where a law that cuts it does so, in deviations"""
+
+
 class Place(NamedTuple):
-    """What a law may know of a tensor: where it stands and what the config says of drawing."""
+    """What a law may know of a tensor: where it stands and what its architecture says of drawing."""
 
     name: str
     """transformers' name of the tensor"""
     owner: nn.Module
-    spread: float
-    """the config's `initializer_range`"""
-    pad: int | None
-    """the row of padding in the word embeddings"""
+    spread: Spread
+    blank: int | None
+    """the row that stands for nothing: of padding, in the word embeddings"""
 
 
 Law = Callable[[Tensor, Place, torch.Generator], None]
 
 
 def paper(tensor: Tensor, place: Place, generator: torch.Generator) -> None:
-    """BERT 2018: a normal cut at two standard deviations for matrices, zero biases, unit norms."""
+    """As the architecture's paper: a normal cut at two standard deviations for matrices, zero biases, unit norms."""
     if tensor.ndim < 2:
         _plain(tensor, place)
     else:
-        nn.init.trunc_normal_(tensor, 0.0, place.spread, -2 * place.spread, 2 * place.spread, generator)
+        deviation, limit = place.spread.deviation, place.spread.cut * place.spread.deviation
+        nn.init.trunc_normal_(tensor, 0.0, deviation, -limit, limit, generator)
 
 
 def normal(tensor: Tensor, place: Place, generator: torch.Generator) -> None:
@@ -41,9 +51,9 @@ def normal(tensor: Tensor, place: Place, generator: torch.Generator) -> None:
     if tensor.ndim < 2:
         _plain(tensor, place)
         return
-    tensor.normal_(0.0, place.spread, generator=generator)
-    if place.pad is not None and place.name.endswith("word_embeddings.weight"):
-        tensor[place.pad] = 0
+    tensor.normal_(0.0, place.spread.deviation, generator=generator)
+    if place.blank is not None:
+        tensor[place.blank] = 0
 
 
 def zeros(tensor: Tensor, place: Place, generator: torch.Generator) -> None:
@@ -75,20 +85,22 @@ def draw(
     law: str,
     prefix: str = "",
     *,
-    spread: float = 0.02,
-    pad: int | None = None,
+    spread: float | Callable[[str], Spread] = 0.02,
+    blank: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Draws every parameter of `module` in place, each from a generator of its own keyed by (seed, prefix + its name).
 
     The same tensor comes out whatever else is drawn, in which order and on which device. Names are transformers' own,
-    so `module` has to have them (see `hf_names`). `spread` is the standard deviation; `pad` the id of padding, for laws
-    that treat its row apart. Raises RecipeError for an unknown law.
+    so `module` has to have them (see `hf_names`). `spread` is the standard deviation, or says by name how widely a
+    tensor is drawn; `blank` names the tensors with a row that stands for nothing, for laws that treat it apart. Raises
+    RecipeError for an unknown law.
     """
     if law not in LAWS:
         raise RecipeError(f"unknown initialisation {law!r}; known are {', '.join(LAWS)}")
     for own, name in hf_names(module, prefix).items():
         parameter = module.get_parameter(own)
         drawn = torch.empty(parameter.shape)
-        place = Place(name, module.get_submodule(own.rpartition(".")[0]), spread, pad)
+        width = spread(name) if callable(spread) else Spread(spread)
+        place = Place(name, module.get_submodule(own.rpartition(".")[0]), width, blank.get(name))
         LAWS[law](drawn, place, torch.Generator().manual_seed(key_of(seed, "init", name)))
         parameter.copy_(drawn)

@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from abc import ABC
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, TypeVar
 
 from torch import nn
 
+from .. import named
+
+FOLDER = "bertwright.encoders"
 M = TypeVar("M", bound=nn.Module)
+
+
+class Architecture(ABC):
+    """What transformers calls things in checkpoints of an architecture, besides the names that `called` gives."""
+
+    model_types: ClassVar[tuple[str, ...]]
+    """The `model_type`s of transformers' configs that it reads."""
+    base_prefix: ClassVar[str]
+    """What stands before the encoder's parameters in a model with a head, without the dot."""
+    words_name: ClassVar[str]
+    """The word embeddings' weights, from the base model on."""
+    decoder_name: ClassVar[str]
+    """The layer over the vocabulary; its weights are the word embeddings', stored a second time or not."""
+    copies: ClassVar[Mapping[str, str]] = {}
+    """Tensors that may be stored under a second name: that name, and the one given by `called`."""
+    old_endings: ClassVar[Mapping[str, str]] = {}
+    """How names ended in old checkpoints, and how they end now."""
+    kept_buffers: ClassVar[tuple[str, ...]] = ()
+    """What is stored and is no parameter."""
+
+
+def architectures() -> Iterator[type[Architecture]]:
+    """Those of this folder."""
+    for name in named.names(FOLDER):
+        yield named.find(FOLDER, name, Architecture)
+
+
+def reading(model_type: str) -> type[Architecture] | None:
+    """The architecture of this folder for a config's `model_type`."""
+    return next((kind for kind in architectures() if model_type in kind.model_types), None)
 
 
 def called(module: M, name: str) -> M:

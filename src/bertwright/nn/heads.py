@@ -1,16 +1,16 @@
-"""The parts of heads that were pretrained with BERT's encoder (Devlin et al., "BERT", 2018)."""
+"""The parts of heads that are pretrained with an encoder."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import Activation
+
 
 class Pooler(nn.Module):
-    """A dense layer and tanh over the vector of each sequence's first token."""
+    """BERT's: a dense layer and tanh over the vector of each sequence's first token (Devlin et al., "BERT", 2018)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -21,13 +21,29 @@ class Pooler(nn.Module):
         return torch.tanh(self.dense(first))
 
 
+class NormPooler(nn.Module):
+    """ModernBERT's: a dense layer, an activation and a norm, without biases (Warner et al. 2024)."""
+
+    def __init__(self, hidden: int, eps: float, activation: Activation) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden, bias=False)
+        self.norm = nn.LayerNorm(hidden, eps, bias=False)
+        self.activation = activation
+
+    def forward(self, first: Tensor) -> Tensor:
+        """[S, H] -> [S, H]"""
+        return self.norm(self.activation(self.dense(first)))
+
+
 class Predictor(nn.Module):
     """Logits over the vocabulary, by the word embeddings themselves; the embeddings stay the encoder's own."""
 
-    def __init__(self, hidden: int, vocab_size: int, eps: float, activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, hidden: int, vocab_size: int, eps: float, activation: Activation, *, inner_biases: bool = True
+    ) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden, hidden)
-        self.norm = nn.LayerNorm(hidden, eps)
+        self.dense = nn.Linear(hidden, hidden, bias=inner_biases)
+        self.norm = nn.LayerNorm(hidden, eps, bias=inner_biases)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         self.activation = activation
 

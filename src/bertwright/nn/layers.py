@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from .attention import Layout, attention
 from .dropout import Dropout
+from .rotation import Rotation
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -54,6 +55,59 @@ class PostNormLayer(nn.Module):
         else:
             parts = (self.query(hidden[reads]), *_together(hidden, self.key, self.value))
         return tuple(x.unflatten(1, (self.heads, -1)) for x in parts)
+
+
+class PreNormLayer(nn.Module):
+    """ModernBERT's layer: each sublayer reads what is normalised and adds to what is not; no biases.
+
+    Positions are rotary, and the feed-forward layer is gated. (Xiong et al., "On layer normalization in the
+    transformer architecture", 2020; Shazeer, "GLU variants improve transformer", 2020; Warner et al., "Smarter, better,
+    faster, longer", 2024)
+    """
+
+    def __init__(self, hidden: int, heads: int, intermediate: int, eps: float, activation: Activation) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm: nn.Module = nn.LayerNorm(hidden, eps, bias=False)
+        self.query_key_value = nn.Linear(hidden, 3 * hidden, bias=False)
+        self.attention_output = nn.Linear(hidden, hidden, bias=False)
+        self.forward_norm = nn.LayerNorm(hidden, eps, bias=False)
+        self.input_and_gate = nn.Linear(hidden, 2 * intermediate, bias=False)
+        self.output = nn.Linear(intermediate, hidden, bias=False)
+        self.output_norm: nn.Module = nn.Identity()
+        """For the last layer of a stack: what leaves it is normalised too."""
+        self.dropout = Dropout()
+        self.attention_dropout = Dropout()
+        self.activation = activation
+
+    def forward(self, hidden: Tensor, layout: Layout, rotation: Rotation, reads: Tensor | None) -> Tensor:
+        """[N, H] -> [N, H]; or [R, H] at the tokens `reads` (`layout` has them too), the same rows of the whole.
+
+        Keys and values are computed for all tokens in either case, everything else only where it is read.
+        """
+        query, key, value = self._query_key_value(self.attention_norm(hidden), rotation, reads)
+        context = attention(query, key, value, layout, self.attention_dropout.active).flatten(1)
+        residual = hidden if reads is None else hidden[reads]
+        attended = residual + self.attention_dropout(self.attention_output(context))
+        return self.output_norm(attended + self._forwarded(self.forward_norm(attended)))
+
+    def _forwarded(self, x: Tensor) -> Tensor:
+        # Two products, not the halves of one: working on every second row of memory costs a CPU more than that saves.
+        for_input, for_gate = self.input_and_gate.weight.chunk(2)
+        gated = self.activation(F.linear(x, for_input)) * F.linear(x, for_gate)
+        return self.output(self.dropout(gated))
+
+    def _query_key_value(self, x: Tensor, rotation: Rotation, reads: Tensor | None) -> tuple[Tensor, ...]:
+        """[N or R, h, d], [N, h, d], [N, h, d], queries and keys turned."""
+        size = self.heads, -1
+        if reads is None:
+            both, value = self.query_key_value(x).split((2 * x.shape[1], x.shape[1]), 1)
+            query, key = rotation(both.unflatten(1, (2 * self.heads, -1))).chunk(2, 1)
+            return query, key, value.unflatten(1, size)
+        for_query, for_others = self.query_key_value.weight.split((x.shape[1], 2 * x.shape[1]))
+        query = F.linear(x[reads], for_query).unflatten(1, size)
+        key, value = F.linear(x, for_others).unflatten(1, (2 * self.heads, -1)).chunk(2, 1)
+        return rotation.at(reads)(query), rotation(key), value
 
 
 def _together(x: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:

@@ -54,7 +54,8 @@ class Learned:
 def quickstart(out: Path, *, budget: str, size: str, reviews: int, show: Watch, stop: Stop) -> Learned:
     """Makes a store, a pretrained run and two fine-tuned ones under `out`; again it goes on from what is there.
 
-    `reviews` bounds the text, 0: all of it. Raises InputError when the package with the text is not installed.
+    `reviews` bounds the text and each part of the sentences, 0: all of them. Raises InputError when the package with
+    the text is not installed.
     """
     materials(out, reviews)
     show.say(f"$ bertwright prepare {out}/reviews.jsonl --out {out}/store")
@@ -78,7 +79,6 @@ def materials(out: Path, reviews: int) -> None:
     """Writes the reviews, and the sentences in three parts, as JSON lines under `out`."""
     rows = list(read_rows(_table()))
     text = [{"text": row["text"].replace("<br />", "\n")} for row in rows if row["source"] == "imdb"]
-    text.sort(key=lambda row: key_of("quickstart", row["text"]))
     parts: dict[str, list[dict[str, str]]] = {"train": [], "dev": [], "test": []}
     for row in rows:
         if row["source"] != "imdb":
@@ -86,9 +86,9 @@ def materials(out: Path, reviews: int) -> None:
             part = "test" if tenth == 0 else "dev" if tenth == 1 else "train"
             parts[part].append({"text": row["text"], "label": LABELS[row["label"]]})
     out.mkdir(parents=True, exist_ok=True)
-    _write_lines(out / "reviews.jsonl", text[: reviews or None])
-    for part, sentences in parts.items():
-        _write_lines(out / f"{part}.jsonl", sentences)
+    for name, whole in {"reviews": text, **parts}.items():
+        whole.sort(key=lambda row: key_of("quickstart", row["text"]))
+        _write_lines(out / f"{name}.jsonl", whole[: reviews or None])
 
 
 def _table() -> Path:

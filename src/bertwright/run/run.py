@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -125,7 +126,8 @@ def _with_steps(recipe: Recipe, feed: Feed, model: Model) -> Recipe:
     by_epoch = recipe.evaluate.every is None and train.epochs is not None
     per_epoch = ceil(feed.plan.examples_per_epoch / feed.plan.batch_size) if train.epochs is not None else None
     if train.budget is not None:
-        steps = max(1, int(seconds(train.budget) / _seconds_a_step(recipe, model, feed)))
+        budget = seconds(train.budget)
+        steps = max(1, int(budget / _seconds_a_step(recipe, model, feed, at_most=budget / 10)))
     elif train.epochs is not None:
         steps = max(1, ceil(train.epochs * feed.plan.examples_per_epoch / feed.plan.batch_size))
     else:
@@ -133,13 +135,16 @@ def _with_steps(recipe: Recipe, feed: Feed, model: Model) -> Recipe:
     return with_lengths(recipe, steps, per_epoch if by_epoch else None)
 
 
-def _seconds_a_step(recipe: Recipe, model: Model, feed: Feed, warm: int = 3, timed: int = 9) -> float:
-    """The median time of a few steps of a copy of the model, which is thrown away."""
+def _seconds_a_step(recipe: Recipe, model: Model, feed: Feed, at_most: float, warm: int = 3, timed: int = 9) -> float:
+    """The median time of a few steps of a copy of the model, which is thrown away; two steps if `at_most` is over."""
     loop = _loop(recipe, deepcopy(model), feed, steps=10_000)
     times = [time.perf_counter()]
-    for _ in loop.steps(warm + timed):
+    for step in loop.steps(warm + timed):
         times.append(time.perf_counter())
-    return median(after - before for before, after in zip(times[warm:], times[warm + 1 :], strict=False))
+        if step.number > 1 and times[-1] - times[0] > at_most:
+            break
+    took = [after - before for before, after in pairwise(times)]
+    return median(took[min(warm, len(took) - 1) :])
 
 
 @dataclass
@@ -175,7 +180,7 @@ class Training:
             raise RunError(
                 f"{self.folder.home}: the data or the start of this run has changed since it began; use another --out"
             )
-        Checkpoint.open(checkpoint).load_into(self.model, self.model.hf_names(), optional=())
+        self._load(checkpoint)
         window = self.folder.restore(self.loop, checkpoint)
         self._window = [{name: value.to(device()) for name, value in window.items()}] if window else []
         self.best, self._heldout = state["best"], state["heldout"]
@@ -194,6 +199,10 @@ class Training:
             if stop.asked and not last:
                 raise Stopped(self.folder.home, step.number)
         self._finish()
+
+    def _load(self, checkpoint: Path) -> None:
+        names, kind = self.model.hf_names(), type(self.model.encoder)
+        Checkpoint.open(checkpoint).load_into(self.model, names, optional=(), kind=kind)
 
     def _note(self, step: Step) -> None:
         self._window.append(step.sums)
@@ -247,7 +256,7 @@ class Training:
         """The final model: the last weights or the best, checked against transformers, with its card."""
         if self.recipe.save.model == "best" and self.best:
             chosen = folder_of(self.folder.home, self.best["step"])
-            Checkpoint.open(chosen).load_into(self.model, self.model.hf_names(), optional=())
+            self._load(chosen)
             self._heldout, self.loop.step = self.best["report"], self.best["step"]
         with self.folder.whole(self.folder.home / "model") as path:
             self._write(path, self._heldout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..encoders import laws
 from ..encoders.base import Encoder
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
@@ -30,13 +29,14 @@ def begin(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list
         source = Checkpoint.open(folder)
     elif recipe.encoder.like:
         config = Checkpoint.open(checkpoint_folder(recipe.encoder.like)).config
-        encoder = Encoder.from_config(config, seed=recipe.seed, init=recipe.encoder.init)
+        encoder = Encoder.from_config(config, tokens=tokenizer.vocabulary, seed=recipe.seed, init=recipe.encoder.init)
         source = None
     else:
         encoder = Encoder.from_config(
             recipe.encoder.size,
             arch=recipe.encoder.arch,
             vocab_size=tokenizer.vocabulary.size,
+            tokens=tokenizer.vocabulary,
             seed=recipe.seed,
             init=recipe.encoder.init,
         )
@@ -70,11 +70,11 @@ def _check_fits(recipe: Recipe, encoder: Encoder, tokenizer: Tokenizer, source: 
 def _start_head(model: Model, source: Checkpoint | None, recipe: Recipe) -> set[str]:
     """Draws the head, loads what the checkpoint has of it, and returns transformers' names of that."""
     config = model.encoder.config
-    laws.draw(model.head, recipe.seed, recipe.encoder.init, spread=config.initializer_range)
+    model.encoder.draw_head(model.head, recipe.seed, recipe.encoder.init)
     if source is None:
         return set()
     wanted = {own: name for own, name in hf_names(model.head).items() if model.task.continues(name, config)}
-    return set(source.load_into(model.head, wanted).loaded)
+    return set(source.load_into(model.head, wanted, kind=type(model.encoder)).loaded)
 
 
 def freeze(encoder: Encoder, what: str) -> None:

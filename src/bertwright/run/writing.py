@@ -22,6 +22,8 @@ from .spec import Recipe
 
 TOLERANCE = 1e-4
 """The largest difference in a logit, in fp32, that is put down to rounding."""
+LENGTH = 160
+"""Tokens in the sequences that are compared: more than local attention sees."""
 
 
 def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance) -> None:
@@ -31,14 +33,17 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
         setattr(config, key, value)
     tensors = {names[own]: parameter for own, parameter in model.named_parameters()}
     exchange.save(path, config, tensors, architecture(model))
-    tokenizer.save(path)
+    tokenizer.save(path, model.encoder.inputs)
     provenance.write(path)
 
 
 def architecture(model: Model) -> str:
-    """transformers' class for the model: `BertForMaskedLM`, or the bare `BertModel` where it has none for the head."""
+    """transformers' class for the model: that for its head, as `BertForPreTraining`; else that for the first part of it
+    that has one, as `ModernBertForMaskedLM` for masked LM and another; else the bare `BertModel`."""
     family = type(model.encoder.config).__name__.removesuffix("Config")
-    return f"{family}For{model.task.hf_class}" if model.task.hf_class else f"{family}Model"
+    parts = getattr(model.task, "parts", ()) if model.task.hf_class else ()
+    wanted = [f"{family}For{task.hf_class}" for task in (model.task, *parts)]
+    return next((name for name in wanted if hasattr(transformers, name)), f"{family}Model")
 
 
 def write_card(path: Path, recipe: Recipe, provenance: Provenance) -> None:
@@ -55,15 +60,15 @@ def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
     model.eval()
     disable_progress_bar()
     theirs = getattr(transformers, architecture(model)).from_pretrained(path).eval()
-    length = min(32, model.encoder.config.max_position_embeddings)
+    length = min(LENGTH, model.encoder.config.max_position_embeddings)
     words = ordinary_ids(tokenizer.vocabulary)
     ids = [generator("check", row).choice(words, length - 2) for row in range(2)]
     batch = pack([tokenizer.vocabulary.single(row) for row in ids], tokenizer.vocabulary)
-    said = theirs(input_ids=batch.ids.view(2, length), token_type_ids=batch.segments.view(2, length))
-    expected = [value.flatten(0, -2) for key, value in said.items() if key.endswith("logits")]
+    said = theirs(input_ids=batch.ids.view(2, length))
+    expected = {key: value.flatten(0, -2) for key, value in said.items() if key.endswith("logits")}
     device = next(model.parameters()).device
     ours = model.task.logits(model.encoder, model.head, model.task.asks(batch).to(device))
-    for name, logits in ours.items():
-        differ = [float((logits.cpu() - other).abs().max()) for other in expected if other.shape == logits.shape]
-        if expected and not any(difference < TOLERANCE for difference in differ):
-            raise RunError(f"{path}: transformers reads other {name} logits from it than were written (by {differ})")
+    for key, logits in expected.items():
+        differ = [float((logits - own.cpu()).abs().max()) for own in ours.values() if own.shape == logits.shape]
+        if not any(difference < TOLERANCE for difference in differ):
+            raise RunError(f"{path}: transformers reads other {key} from it than were written (by {differ})")

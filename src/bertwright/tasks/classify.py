@@ -76,9 +76,9 @@ class Classify(PooledTask, LabelledTask):
         return len(self.classes)
 
     def head(self, encoder: Encoder) -> nn.Module:
-        """BERT's classification head."""
+        """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
         output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), "classifier")
-        return pooled_head(encoder, output, Dropout(encoder.config.hidden_dropout_prob))
+        return pooled_head(encoder, output, Dropout(encoder.head_dropout))
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Loss in nats a row, accuracy, macro F1 over the classes that occur, Matthews correlation."""

@@ -85,9 +85,8 @@ class MaskedLM(Task):
         logits = self.logits(encoder, head, batch)[self.name].float()
         targets = batch.labels[self.name].values
         total = F.cross_entropy(logits, targets, reduction="sum")
-        # Right where no token scores higher: on a CPU the largest value costs a fifteenth of where it stands.
-        scores = logits.detach()
-        correct = (scores.gather(-1, targets[:, None]).squeeze(-1) >= scores.amax(-1)).sum()
+        # `max` and not `argmax`, which takes a CPU more than twice as long to say the same.
+        correct = (logits.detach().max(-1).indices == targets).sum()
         seen = torch.bincount(targets, minlength=batch.vocabulary.size)
         return Loss({self.name: total}, {"mlm.loss": total.detach(), "mlm.correct": correct, "mlm.targets": seen})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..encoders.base import Encoder
 from ..encoders.naming import called
 from ..flow import Document, Example
 from ..sums import ratio
-from .pooled import PooledTask, pooled_head
+from .pooled import PooledTask
 
 Segments = tuple[np.ndarray, np.ndarray]
 
@@ -38,7 +39,8 @@ class PairTask(PooledTask):
 
     def head(self, encoder: Encoder) -> nn.Module:
         """BERT's next-sentence head."""
-        return pooled_head(encoder, called(nn.Linear(encoder.config.hidden_size, 2), "cls.seq_relationship"))
+        output = called(nn.Linear(encoder.config.hidden_size, 2), "cls.seq_relationship")
+        return nn.Sequential(OrderedDict(pooler=encoder.pair_pooler(), output=output))
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Loss in nats a pair, accuracy, and the accuracy of always saying the commoner label."""

@@ -57,12 +57,17 @@ class Tokenizer:
         except InputError as error:
             raise InputError(f"{folder}: {error}") from None
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, and vocab.txt for WordPiece."""
+    def save(self, folder: str | os.PathLike[str], inputs: Sequence[str] = ()) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, and vocab.txt for WordPiece.
+
+        `inputs` is what the model beside it takes, by transformers' names.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config = self._config | {f"{role}_token": name for role, name in self._names.items()}
         config.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
+        if inputs:
+            config["model_input_names"] = [*inputs]
         (folder / "tokenizer.json").write_text(self._content, "utf-8")
         (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", "utf-8")
         if json.loads(self._content)["model"]["type"] == "WordPiece":

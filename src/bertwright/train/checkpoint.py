@@ -17,10 +17,10 @@ def saved(home: Path) -> list[Path]:
 
 
 def prune(home: Path, *, keep: int, best: int | None) -> None:
-    """Removes all checkpoints but the last `keep` and the best one."""
+    """Removes all checkpoints but the last `keep` and the best one, and what killed processes left half-written."""
     spared = {folder.name for folder in saved(home)[-keep:]}
     if best is not None:
         spared.add(folder_of(home, best).name)
-    for folder in saved(home):
+    for folder in (home / "checkpoints").glob("*step-*"):
         if folder.name not in spared:
             shutil.rmtree(folder)
