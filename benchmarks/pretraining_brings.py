@@ -26,6 +26,7 @@ from bertwright.run.spec import Recipe
 from bertwright.seeds import generator
 from bertwright.text.formats import read_rows
 
+TASKS = ("trec", "sst2")
 SEEDS = (1, 2, 3)
 T_95 = 4.303
 """Student's t for two degrees of freedom."""
@@ -70,7 +71,7 @@ def finetune(tasks: Path, out: Path, task: str, labels: str, start: str, like: s
     if dev.is_file():
         data["dev"] = str(dev)
     encoder = {"start": "scratch", "like": str(out / like)} if start == "scratch" else {"start": str(out / start)}
-    train = {"epochs": LABELS[labels]}
+    train = {"epochs": LABELS[labels], "precision": "fp32"}
     run(
         Recipe.of(
             {"out": str(home), "task": "classify", "seed": seed, "data": data, "encoder": encoder, "train": train}
@@ -86,6 +87,8 @@ def main() -> None:
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", default="mini")
+    parser.add_argument("--task", action="append", choices=TASKS)
+    parser.add_argument("--labels", action="append", choices=LABELS)
     parser.add_argument("--pretrain", action="append", required=True, metavar="NAME=STEPS")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,7 @@ def main() -> None:
     pretrained = {name: pretrain(args.store, args.out, name, steps, args.size) for name, steps in budgets.items()}
     print(json.dumps(pretrained, indent=1))
     table = {}
-    for task, labels, start in product(("trec", "sst2"), LABELS, ("scratch", *budgets)):
+    for task, labels, start in product(args.task or TASKS, args.labels or LABELS, ("scratch", *budgets)):
         scores = [100 * finetune(args.tasks, args.out, task, labels, start, min(budgets), seed) for seed in SEEDS]
         interval = T_95 * statistics.stdev(scores) / len(scores) ** 0.5
         table[f"{task}, {labels} labels, {start}"] = f"{statistics.mean(scores):.1f} ± {interval:.1f}"

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bertwright.nn.heads import Pooler, Predictor
+from bertwright.nn.heads import NormPooler, Pooler, Predictor
 
 
 def test_the_pooler_is_a_dense_layer_and_tanh() -> None:
@@ -28,3 +28,11 @@ def test_the_predictor_multiplies_by_the_embeddings_and_owns_none() -> None:
     }
     logits.sum().backward()
     assert words.weight.grad is not None
+
+
+def test_parts_without_biases() -> None:
+    pooler, predictor = NormPooler(4, 1e-5, F.gelu), Predictor(4, 11, 1e-5, F.gelu, inner_biases=False)
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(pooler(x), F.layer_norm(F.gelu(x @ pooler.dense.weight.T), (4,), eps=1e-5))
+    assert [name for name, _ in pooler.named_parameters()] == ["dense.weight", "norm.weight"]
+    assert [name for name, _ in predictor.named_parameters()] == ["bias", "dense.weight", "norm.weight"]

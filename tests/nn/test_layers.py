@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from bertwright.flow import Batch
 from bertwright.nn.attention import Layout
-from bertwright.nn.layers import PostNormLayer
+from bertwright.nn.layers import PostNormLayer, PreNormLayer
+from bertwright.nn.rotation import Rotation
 
 MakeBatch = Callable[..., Batch]
 
@@ -49,3 +50,47 @@ def test_each_dropout_acts(layer: PostNormLayer, make_batch: MakeBatch) -> None:
         part.p = 0.0
     layer.dropout.p = layer.attention_dropout.p = 0.5
     torch.testing.assert_close(layer.eval()(hidden, layout, None), calm)
+
+
+@pytest.fixture
+def modern() -> PreNormLayer:
+    torch.manual_seed(0)
+    return PreNormLayer(hidden=8, heads=2, intermediate=12, eps=1e-5, activation=F.gelu).double()
+
+
+def rotation(batch: Batch) -> Rotation:
+    return Rotation.of(batch.positions, max(batch.lengths), 4, 10.0)
+
+
+@pytest.mark.parametrize(("lengths", "reads"), [((4, 4), (0, 3, 4, 5)), ((4, 1, 6), (0, 4, 6, 10))])
+def test_reads_of_a_layer_that_normalises_before(
+    modern: PreNormLayer, make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...]
+) -> None:
+    batch = make_batch(lengths, reads)
+    hidden, layout = torch.randn(batch.tokens, 8, dtype=torch.float64), Layout.of(batch)
+    whole, some = (modern(hidden, layout, rotation(batch), asked) for asked in (None, batch.reads))
+    torch.testing.assert_close(some, whole[list(reads)])
+
+
+def test_one_token_of_a_layer_that_normalises_before(modern: PreNormLayer, make_batch: MakeBatch) -> None:
+    batch = make_batch((1, 1, 1))
+    hidden = torch.randn(3, 8, dtype=torch.float64)
+    value = F.linear(modern.attention_norm(hidden), modern.query_key_value.weight[16:])
+    attended = hidden + modern.attention_output(value)
+    entered, gate = modern.input_and_gate(modern.forward_norm(attended)).chunk(2, 1)
+    expected = attended + modern.output(F.gelu(entered) * gate)
+    torch.testing.assert_close(modern(hidden, Layout.of(batch), rotation(batch), None), expected)
+    modern.output_norm = torch.nn.LayerNorm(8).double()
+    torch.testing.assert_close(modern(hidden, Layout.of(batch), rotation(batch), None), modern.output_norm(expected))
+
+
+def test_each_dropout_of_a_layer_that_normalises_before(modern: PreNormLayer, make_batch: MakeBatch) -> None:
+    batch = make_batch((5, 5))
+    hidden, layout, turn = torch.randn(10, 8, dtype=torch.float64), Layout.of(batch), rotation(batch)
+    calm = modern(hidden, layout, turn, None)
+    for part in (modern.dropout, modern.attention_dropout):
+        part.p = 0.5
+        assert not torch.allclose(modern(hidden, layout, turn, None), calm)
+        part.p = 0.0
+    modern.dropout.p = modern.attention_dropout.p = 0.5
+    torch.testing.assert_close(modern.eval()(hidden, layout, turn, None), calm)

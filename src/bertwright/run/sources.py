@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from itertools import chain
 from pathlib import Path
@@ -89,16 +89,18 @@ def _store(recipe: Recipe, task: Task) -> Source:
 def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wanted: int) -> Iterator[Example]:
     """`wanted` examples from all over a store's held-out part, the same ones each time; all of them for 0.
 
-    None where nothing is held out, or where the task needs a second document and there is only one. Raises StoreError
-    when the store was made with another tokenizer.
+    A second document that a task needs comes from the training part where a single one is held out; no example where
+    nothing is. Raises StoreError when the store was made with another tokenizer.
     """
     opened = TokenStore(Path(store))
     if opened.tokenizer.fingerprint != tokenizer.fingerprint:
         raise StoreError(
             f"{store} was made with another tokenizer than the model's; prepare it with --tokenizer CHECKPOINT"
         )
-    items = opened.heldout.documents(length)
-    if len(items) < (2 if task.needs_other_documents else 1):
+    items: Sequence[Document] = opened.heldout.documents(length)
+    if len(items) == 1 and task.needs_other_documents:
+        items = [replace(items[0], other=opened.train.documents(length)[0].other)] if len(opened.train) > 1 else []
+    if not len(items):
         return iter(())
     if not wanted:
         return in_order(items, task.examples, EVALUATION_SEED)

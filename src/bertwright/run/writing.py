@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from ..data.pack import pack
 from ..encoders import exchange
@@ -58,8 +59,7 @@ def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
     Raises RunError when they differ, which would be a fault of bertwright.
     """
     model.eval()
-    disable_progress_bar()
-    theirs = getattr(transformers, architecture(model)).from_pretrained(path).eval()
+    theirs = _read_back(path, architecture(model)).eval()
     length = min(LENGTH, model.encoder.config.max_position_embeddings)
     words = ordinary_ids(tokenizer.vocabulary)
     ids = [generator("check", row).choice(words, length - 2) for row in range(2)]
@@ -72,3 +72,14 @@ def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
         differ = [float((logits - own.cpu()).abs().max()) for own in ours.values() if own.shape == logits.shape]
         if not any(difference < TOLERANCE for difference in differ):
             raise RunError(f"{path}: transformers reads other {key} from it than were written (by {differ})")
+
+
+def _read_back(path: Path, kind: str) -> PreTrainedModel:
+    """transformers' model, without its report on tensors of heads that it has no class for."""
+    logging.disable_progress_bar()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return getattr(transformers, kind).from_pretrained(path)
+    finally:
+        logging.set_verbosity(before)
