@@ -101,6 +101,7 @@ class Theirs:
                 per_device_train_batch_size=self.plan.batch_size,
                 max_steps=WARM + steps + 1,
                 bf16=self.args.precision == "bf16",
+                use_cpu=True,
                 report_to=[],
                 save_strategy="no",
                 logging_strategy="no",
