@@ -119,5 +119,5 @@ def test_sizes(size: str) -> None:
 
 
 def test_an_unknown_law_is_refused(config: BertConfig) -> None:
-    with pytest.raises(RecipeError, match=r"^unknown initialisation 'xavier'; known are paper, normal, zeros$"):
+    with pytest.raises(RecipeError, match=r"^unknown initialisation 'xavier'; known are paper, local, normal, zeros$"):
         Encoder.from_config(config, init="xavier")

@@ -92,7 +92,7 @@ def test_text_too_short_to_cut_from(tmp_path: Path, refused: Refused) -> None:
     [
         ({"encoder__size": "huge"}, "unknown size 'huge'; known are tiny, mini, small, medium, base, large"),
         ({"encoder__arch": "lstm"}, "unknown encoder 'lstm'; known are "),
-        ({"encoder__init": "magic"}, "unknown initialisation 'magic'; known are paper, normal, zeros"),
+        ({"encoder__init": "magic"}, "unknown initialisation 'magic'; known are paper, local, normal, zeros"),
         ({"encoder__freeze": "everything"}, "freeze takes encoder, embeddings, or a number of layers up to 2, not"),
         ({"encoder__freeze": "3"}, "a number of layers up to 2, not '3'"),
         ({"encoder__freeze": "-1"}, "a number of layers up to 2, not '-1'"),

@@ -49,7 +49,7 @@ BatchSize = Annotated[int | None, typer.Option(help="Examples an optimizer step.
 Rate = Annotated[float | None, typer.Option("--lr", help="The peak learning rate.")]
 Length = Annotated[int | None, typer.Option(help="The longest sequence in tokens; 128 by default.")]
 Freeze = Annotated[str | None, typer.Option(help="What does not train: encoder, embeddings, or a number of layers.")]
-Init = Annotated[str | None, typer.Option(help="The law that random weights are drawn by: paper, normal or zeros.")]
+Init = Annotated[str | None, typer.Option(help="The law of drawing random weights: paper, local, normal or zeros.")]
 Examples = Annotated[int, typer.Option(min=0, help="How many held-out examples; 0: all.")]
 TextField = Annotated[str | None, typer.Option(help="The column of the text; text by default.")]
 LabelField = Annotated[str | None, typer.Option(help="The column of the label; label by default.")]

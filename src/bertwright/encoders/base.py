@@ -16,7 +16,10 @@ from transformers import PretrainedConfig
 from .. import named
 from ..errors import CheckpointError, InputError, RecipeError
 from ..flow import Batch, Vocabulary
+from ..nn.cross_entropy import TokenLoss
 from ..nn.dropout import Dropout
+from ..nn.heads import Predictor
+from ..nn.rounding import evened, in_even_rows
 from . import laws
 from .exchange import Checkpoint, one_line
 from .folders import checkpoint_folder
@@ -55,7 +58,8 @@ class Encoder(nn.Module, Architecture):
     def word_embeddings(self) -> nn.Embedding: ...
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor: ...
+    def encode(self, batch: Batch) -> Tensor:
+        """[R, H] at `batch.reads` as they come, or [N, H], of a batch whose sequences fit."""
 
     @abstractmethod
     def pooler(self) -> nn.Module:
@@ -66,8 +70,8 @@ class Encoder(nn.Module, Architecture):
         """A fresh part as `pooler`, for objectives on pairs, which are pretrained beside a `predictor`."""
 
     @abstractmethod
-    def predictor(self) -> nn.Module:
-        """A fresh part for heads that predict tokens; called through `logits`."""
+    def predictor(self) -> Predictor:
+        """A fresh part for heads that predict tokens; called through `logits` and `token_loss`."""
 
     @property
     @abstractmethod
@@ -78,6 +82,10 @@ class Encoder(nn.Module, Architecture):
     def spread(self, name: str) -> laws.Spread:
         """How widely the tensor that transformers calls `name` is drawn, of the encoder or of a head."""
 
+    def part(self, name: str) -> laws.Part | None:
+        """What the tensor that transformers calls `name` does in finding positions, where these are learned."""
+        return None
+
     def set_dropout(self, p: float) -> None:
         """Drops with probability `p` from now on, wherever it drops at all. Raises RecipeError outside [0, 1)."""
         if not 0 <= p < 1:
@@ -86,21 +94,38 @@ class Encoder(nn.Module, Architecture):
             if isinstance(module, Dropout):
                 module.p = p
 
+    def forward(self, batch: Batch) -> Tensor:
+        """[R, H] at `batch.reads`, or [N, H]. Raises InputError for a sequence longer than the config's positions."""
+        self._refuse_longer(batch)
+        even = evened(batch)
+        hidden = self.encode(even)
+        if even.reads is None or batch.reads is None:
+            return hidden[: batch.tokens]
+        return hidden if even.reads is batch.reads else hidden[torch.searchsorted(even.reads, batch.reads)]
+
     def logits(self, predictor: nn.Module, hidden: Tensor) -> Tensor:
         """[M, H] -> [M, V], by a `predictor` and the word embeddings, which stay the encoder's own."""
-        return predictor(hidden, self.word_embeddings.weight)
+        return in_even_rows(lambda rows: predictor(rows, self.word_embeddings.weight), hidden)
 
-    def draw(self, seed: int, law: str) -> None:
+    def token_loss(self, predictor: nn.Module, hidden: Tensor, targets: Tensor, z_loss: float = 0.0) -> TokenLoss:
+        """The summed cross-entropy of `logits` at `targets` [M], several times as fast as from the logits.
+
+        `z_loss` is the weight of the squared log-sum-exp that is added (see `nn.cross_entropy`).
+        """
+        assert isinstance(predictor, Predictor)
+        return predictor.loss(hidden, self.word_embeddings.weight, targets, z_loss)
+
+    def draw(self, seed: int, law: str | laws.Law) -> None:
         """Draws all weights in place (see `laws.draw`)."""
         pad = self.config.pad_token_id
-        laws.draw(self, seed, law, spread=self.spread, blank={} if pad is None else {self.words_name: pad})
+        blank = {} if pad is None else {self.words_name: pad}
+        laws.draw(self, seed, law, spread=self.spread, blank=blank, part=self.part)
 
-    def draw_head(self, head: nn.Module, seed: int, law: str) -> None:
+    def draw_head(self, head: nn.Module, seed: int, law: str | laws.Law) -> None:
         """Draws the weights of a head for this encoder in place."""
         laws.draw(head, seed, law, spread=self.spread)
 
-    def refuse_longer(self, batch: Batch) -> None:
-        """Raises InputError for a sequence of more tokens than the config has positions for."""
+    def _refuse_longer(self, batch: Batch) -> None:
         if max(batch.lengths) > self.config.max_position_embeddings:
             raise InputError(
                 f"a sequence of {max(batch.lengths)} tokens; this encoder has {self.config.max_position_embeddings} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from ..nn.heads import Pooler, Predictor
 from ..nn.layers import Activation, PostNormLayer
 from . import checking
 from .base import Encoder
-from .laws import Spread
+from .laws import Part, Spread
 from .naming import called
 from .sizes import Size
 
@@ -62,9 +63,7 @@ class Bert(Encoder):
     def word_embeddings(self) -> nn.Embedding:
         return self.words
 
-    def forward(self, batch: Batch) -> Tensor:
-        """[R, H] at `batch.reads`, or [N, H]. Raises InputError for a sequence longer than the table of positions."""
-        self.refuse_longer(batch)
+    def encode(self, batch: Batch) -> Tensor:
         layout = Layout.of(batch)
         hidden = self.words(batch.ids) + self.segments(batch.segments) + self.places(batch.positions)
         hidden = self.dropout(self.norm(hidden))
@@ -95,6 +94,14 @@ class Bert(Encoder):
 
     def spread(self, name: str) -> Spread:
         return Spread(self.config.initializer_range)
+
+    def part(self, name: str) -> Part | None:
+        heads = self.config.num_attention_heads
+        if name == "embeddings.position_embeddings.weight":
+            return Part("positions", heads)
+        if scored := re.fullmatch(r"encoder\.layer\.(\d+)\.attention\.self\.(query|key)\.weight", name):
+            return Part("query" if scored[2] == "query" else "key", heads, int(scored[1]))
+        return None
 
 
 def _layer(config: PretrainedConfig, index: int) -> PostNormLayer:

@@ -39,6 +39,7 @@ class Modern(Encoder):
     base_prefix = "model"
     words_name = "embeddings.tok_embeddings.weight"
     decoder_name = "decoder"
+    stacked: ClassVar[Mapping[str, int]] = {"attn.Wqkv.weight": 3, "mlp.Wi.weight": 2}
     inputs = ("input_ids", "attention_mask")
     token_fields: ClassVar[Mapping[str, str]] = {
         "pad_token_id": "pad",
@@ -85,9 +86,7 @@ class Modern(Encoder):
     def word_embeddings(self) -> nn.Embedding:
         return self.words
 
-    def forward(self, batch: Batch) -> Tensor:
-        """[R, H] at `batch.reads`, or [N, H]. Raises InputError for a sequence longer than the config's positions."""
-        self.refuse_longer(batch)
+    def encode(self, batch: Batch) -> Tensor:
         whole = Layout.of(batch)
         layouts = {GLOBAL: whole, LOCAL: windowed(whole, batch, self.config.local_attention // 2)}
         rotations = {kind: self._rotation(kind, batch) for kind in dict.fromkeys(self.config.layer_types)}

@@ -31,6 +31,8 @@ class Architecture(ABC):
     """How names ended in old checkpoints, and how they end now."""
     kept_buffers: ClassVar[tuple[str, ...]] = ()
     """What is stored and is no parameter."""
+    stacked: ClassVar[Mapping[str, int]] = {}
+    """Tensors that hold several matrices one above the other: how their names end, and how many they hold."""
 
 
 def architectures() -> Iterator[type[Architecture]]:

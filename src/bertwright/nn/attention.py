@@ -8,7 +8,7 @@ padded grids, each of sequences about as long as each other, for the two product
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,11 +17,14 @@ from torch.nn import functional as F
 
 from ..flow import Batch
 from .dropout import dropout
+from .rounding import rounded
 
 _FULL_ENOUGH = 0.75
 """Sequences share a grid on a CPU while the shortest fills this much of its row..."""
 _WORTH_A_GRID = 2**16
 """...or while the grid has fewer scores than this in a head: a grid more costs a CPU about as much time as these."""
+_ROW_SIZES = 4
+"""How many sizes a CPU's grids have from one power of two rows to the next: each goes with many widths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,18 @@ class Layout:
 
     tokens: Grids
     reads: Grids | None
-    """The grids of the queries in a layer that is asked for `Batch.reads` only."""
+    """The grids of the queries, where they are at `Batch.reads` only."""
     masks: tuple[Tensor | None, ...]
     """For each grid [rows or 1, queries or 1, keys] True where a query sees a key; None: it sees all of its row."""
     read_masks: tuple[Tensor | None, ...] | None = None
     """The same for the queries of `reads`; None: as for those of all tokens."""
     spans: Spans | None = None
     """Where the keys stand, unless it is where the queries do."""
+
+    @property
+    def everywhere(self) -> Layout:
+        """The same with queries at all tokens."""
+        return self if self.reads is None else replace(self, reads=None, read_masks=None)
 
     @classmethod
     def of(cls, batch: Batch) -> Layout:
@@ -92,6 +100,8 @@ class Layout:
         else:
             order = sorted(range(len(batch)), key=lambda s: -batch.lengths[s])
             shapes = _grouped([batch.lengths[s] for s in order], on_cpu)
+            if on_cpu:
+                order, shapes = _evened(order, shapes)
             lengths = torch.tensor(batch.lengths)
             tokens, masks = grids_of(lengths, torch.tensor(order), shapes, batch.ids.device)
         if batch.reads is None:
@@ -103,11 +113,11 @@ class Layout:
 def attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, p: float) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V within each sequence (Vaswani et al., "Attention is all you need", 2017).
 
-    `query` is [N, h, d], or [R, h, d] at the tokens that are read; `key` and `value` are [N, h, d]. Returns the shape
-    of `query`. `p` is the probability of dropping an attention weight: 0 outside training.
+    `query` is [N, h, d], or [R, h, d] where the layout has reads; `key` and `value` are [N, h, d]. Returns the shape of
+    `query`. `p` is the probability of dropping an attention weight: 0 outside training.
     """
     queries, masks, keys = layout.tokens, layout.masks, layout.spans or layout.tokens
-    if layout.reads is not None and len(query) < len(key):
+    if layout.reads is not None:
         queries, masks = layout.reads, layout.read_masks or masks
     product = _matmul if query.device.type == "cpu" else _fused
     grids = zip(queries.spread(query), keys.spread(key), keys.spread(value), masks, strict=True)
@@ -147,19 +157,37 @@ def _grouped(lengths: Sequence[int], on_cpu: bool) -> list[tuple[int, int]]:
     return [(end - start, lengths[start]) for start, end in zip(starts, [*starts[1:], len(lengths)], strict=True)]
 
 
+def _evened(order: list[int], shapes: Sequence[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Grids of rounded sizes (see `rounding`), and the order of their rows: the last of a grid is repeated."""
+    rows, even, first = [], [], 0
+    for number, width in shapes:
+        here = order[first : first + number]
+        first += number
+        more = rounded(number, _ROW_SIZES) - number
+        rows += here + here[-1:] * more
+        even.append((number + more, rounded(width)))
+    return rows, even
+
+
 def grids_of(
     counts: Tensor, order: Tensor, shapes: Sequence[tuple[int, int]], device: torch.device
 ) -> tuple[Grids, tuple[Tensor | None, ...]]:
-    """Grids for `counts[s]` vectors of each sequence s, whose rows come in `order`; and which places are taken."""
+    """Grids for `counts[s]` vectors of each sequence s, whose rows come in `order`; and which places are taken.
+
+    A row that is of the same sequence as the one before is there to make up the number.
+    """
     firsts = counts.cumsum(0) - counts
-    fills, masks, first_row = [], [], 0
+    repeated = torch.cat((order.new_ones(1), order.diff())) == 0
+    fills, masks, takes, first_row = [], [], [], 0
     for rows, width in shapes:
-        here = order[first_row : first_row + rows]
+        which = slice(first_row, first_row + rows)
+        here = order[which]
         first_row += rows
         within = torch.arange(width)
         masks.append(within < counts[here, None, None])
+        takes.append((masks[-1] & ~repeated[which, None, None]).flatten())
         fills.append((firsts[here, None] + within.minimum((counts[here, None] - 1).clamp(min=0))).flatten())
-    fill, taken = torch.cat(fills), torch.cat([mask.flatten() for mask in masks])
+    fill, taken = torch.cat(fills), torch.cat(takes)
     slots = torch.empty(int(counts.sum()), dtype=torch.long)
     slots[fill[taken]] = taken.nonzero().squeeze(1)
     # A sequence without a vector, behind the last, is filled from before the end.
@@ -174,7 +202,7 @@ def _narrow(batch: Batch, tokens: Grids, order: Tensor) -> Grids:
     widths = [int(x.max()) for x in counts[order].split([rows for rows, _ in tokens.shapes])]
     if tokens.slots is None and bool((counts == widths[0]).all()):
         return Grids(((len(batch), widths[0]),), None, None)
-    shapes = [(rows, max(1, width)) for (rows, _), width in zip(tokens.shapes, widths, strict=True)]
+    shapes = [(rows, rounded(max(1, width))) for (rows, _), width in zip(tokens.shapes, widths, strict=True)]
     return grids_of(counts, order, shapes, batch.reads.device)[0]
 
 

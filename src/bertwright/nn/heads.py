@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .cross_entropy import TokenLoss, linear_cross_entropy
 from .layers import Activation
+from .rounding import in_even_rows
 
 
 class Pooler(nn.Module):
@@ -49,4 +51,12 @@ class Predictor(nn.Module):
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """[M, H] and the word embeddings [V, H] -> logits [M, V]"""
-        return F.linear(self.norm(self.activation(self.dense(hidden))), embedding, self.bias)
+        return F.linear(self._transformed(hidden), embedding, self.bias)
+
+    def loss(self, hidden: Tensor, embedding: Tensor, targets: Tensor, z_loss: float) -> TokenLoss:
+        """The summed cross-entropy of those logits at `targets` [M], without the logits."""
+        transformed = in_even_rows(self._transformed, hidden)
+        return linear_cross_entropy(transformed, embedding, self.bias, targets, z_loss)
+
+    def _transformed(self, hidden: Tensor) -> Tensor:
+        return self.norm(self.activation(self.dense(hidden)))

@@ -42,7 +42,8 @@ class PostNormLayer(nn.Module):
         Keys and values are computed for all tokens in either case, everything else only where it is read.
         """
         query, key, value = self._query_key_value(hidden, reads)
-        context = attention(query, key, value, layout, self.attention_dropout.active).flatten(1)
+        here = layout.everywhere if reads is None else layout
+        context = attention(query, key, value, here, self.attention_dropout.active).flatten(1)
         residual = hidden if reads is None else hidden[reads]
         attended = self.attention_norm(residual + self.dropout(self.attention_output(context)))
         forwarded = self.output(self.activation(self.intermediate(attended)))
@@ -86,7 +87,8 @@ class PreNormLayer(nn.Module):
         Keys and values are computed for all tokens in either case, everything else only where it is read.
         """
         query, key, value = self._query_key_value(self.attention_norm(hidden), rotation, reads)
-        context = attention(query, key, value, layout, self.attention_dropout.active).flatten(1)
+        here = layout.everywhere if reads is None else layout
+        context = attention(query, key, value, here, self.attention_dropout.active).flatten(1)
         residual = hidden if reads is None else hidden[reads]
         attended = residual + self.attention_dropout(self.attention_output(context))
         return self.output_norm(attended + self._forwarded(self.forward_norm(attended)))

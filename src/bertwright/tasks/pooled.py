@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..encoders.base import Encoder
 from ..errors import InputError
 from ..flow import Batch, Example, Loss
+from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from .base import Task
 
@@ -39,7 +40,7 @@ class PooledTask(Task):
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[S, C]"""
-        return {self.name: head(encoder(batch)[batch.rows(self.name)])}
+        return {self.name: in_even_rows(head, encoder(batch)[batch.rows(self.name)])}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Cross-entropy; the measures are the loss and how often each class [true, said] came out."""
