@@ -15,7 +15,7 @@ import runs
 import bertwright
 
 Call = Callable[..., Any]
-VERBS = ("quickstart", "prepare", "pretrain", "finetune", "train", "evaluate", "predict", "fill", "inspect")
+VERBS = ("quickstart", "prepare", "pretrain", "finetune", "train", "evaluate", "predict", "fill", "inspect", "bench")
 
 
 def test_help_answers_without_loading_anything_heavy() -> None:

@@ -56,6 +56,15 @@ def test_a_step_is_labelled_the_same_whenever_it_is_asked_for() -> None:
     assert sequences(one(4)) != first
 
 
+def test_each_step_can_be_labelled_by_a_task_of_its_own() -> None:
+    task, plain = MaskedLM(rate=0.1, final_rate=0.5), feed(MaskedLM(), corpus(), 16, 60)
+    changing = plain.labelled_by(lambda step: task.at(step / 10).label)
+    for step in (0, 5, 10):
+        fixed = feed(MaskedLM(rate=0.1 + 0.04 * step), corpus(), 16, 60)
+        assert sequences(changing(step)) == sequences(fixed(step))
+    assert sequences(plain(5)) == sequences(feed(MaskedLM(), corpus(), 16, 60)(5))
+
+
 def test_what_is_hidden_differs_from_epoch_to_epoch() -> None:
     """Documents that fit are cut alike in every epoch; their masks are not."""
     short = corpus([[12]] * 16)

@@ -15,7 +15,8 @@ Given = tuple[Tensor, Tensor, Tensor, Tensor]
 def given(rows: int, dtype: torch.dtype = torch.float32) -> Given:
     draws = torch.Generator().manual_seed(rows)
     x, weight, bias = (torch.randn(shape, dtype=dtype, generator=draws) for shape in ((rows, 16), (50, 16), (50,)))
-    return (*(t.requires_grad_() for t in (x, weight, bias)), torch.randint(50, (rows,), generator=draws))
+    targets = torch.randint(50, (rows,), generator=draws)
+    return x.requires_grad_(), weight.requires_grad_(), bias.requires_grad_(), targets
 
 
 def from_logits(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, z_loss: float) -> Tensor:
@@ -28,8 +29,9 @@ def from_logits(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, z_loss
 @pytest.mark.parametrize("rows", [1, 33, 70])
 def test_value_and_gradients(rows: int, z_loss: float) -> None:
     """33 and 70 rows are not sizes that products are done in."""
-    *parameters, targets = given(rows)
-    mine, other = linear_cross_entropy(*parameters, targets, z_loss), from_logits(*parameters, targets, z_loss)
+    x, weight, bias, targets = given(rows)
+    mine, other = linear_cross_entropy(x, weight, bias, targets, z_loss), from_logits(x, weight, bias, targets, z_loss)
+    parameters = x, weight, bias
     torch.testing.assert_close(mine.total.double(), other, rtol=1e-6, atol=1e-5)
     for a, b in zip(
         torch.autograd.grad(0.3 * mine.total, parameters), torch.autograd.grad(0.3 * other, parameters), strict=True
@@ -38,8 +40,12 @@ def test_value_and_gradients(rows: int, z_loss: float) -> None:
 
 
 def test_the_gradient_by_differences() -> None:
-    *parameters, targets = given(5, torch.float64)
-    assert torch.autograd.gradcheck(lambda *p: linear_cross_entropy(*p, targets, 0.1).total, parameters)
+    x, weight, bias, targets = given(5, torch.float64)
+
+    def total(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return linear_cross_entropy(x, weight, bias, targets, 0.1).total
+
+    assert torch.autograd.gradcheck(total, (x, weight, bias))
 
 
 def test_what_is_reported() -> None:

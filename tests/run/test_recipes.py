@@ -136,7 +136,20 @@ def test_what_is_no_budget(text: str) -> None:
         ({"train__weight_decay": -0.1}, "train.weight_decay is at least 0, not -0.1"),
         ({"train__dropout": 1.0}, "train.dropout is a share from 0 up to 1, not 1.0"),
         ({"train__warmup": -0.5}, "train.warmup is a share from 0 up to 1, not -0.5"),
+        ({"train__decay": 1.0}, "train.decay is a share from 0 up to 1, not 1.0"),
+        ({"train__growth": 1.5}, "train.growth is a share from 0 up to 1, not 1.5"),
+        ({"train__average": 1.0}, "train.average is a share from 0 up to 1, not 1.0"),
+        ({"train__horizon": 0}, "train.horizon is at least 1, not 0"),
+        ({"train__optimizer": "lamb"}, "unknown optimizer 'lamb'; known are adamw, muon"),
+        ({"train__matrix_lr": 0.0}, "train.matrix_lr is a number above 0, not 0.0"),
         ({"train__batch_size": 0}, "train.batch_size is at least 1, not 0"),
+        ({"train__start_batch_size": 0}, "train.start_batch_size is at least 1, not 0"),
+        (
+            {"train__start_batch_size": 9, "train__batch_size": 8},
+            "start_batch_size is at most batch_size, which is 8, not 9",
+        ),
+        ({"data__start_length": 7}, "data.start_length is at least 8, not 7"),
+        ({"data__start_length": 256}, "start_length is at most length, which is 128, not 256"),
         ({"train__micro_tokens": 0}, "train.micro_tokens is at least 1, not 0"),
         ({"train__schedule": "zigzag"}, "unknown schedule 'zigzag'; known are linear, cosine, trapezoid, constant"),
         ({"train__precision": "fp8"}, "unknown precision 'fp8'; known are auto, bf16, fp32"),
@@ -189,7 +202,7 @@ def test_a_task_of_ones_own(store: Path, tmp_path: Path) -> None:
     )
     tables = runs.pretraining(store, tmp_path / "run", task=f"{own}:Rarely", train__steps=1)
     recipe = Recipe.read(runs.done(tables | {"tasks": {"rarely": {"mask": 0.5}}}) / "recipe.toml")
-    assert recipe.tasks == {"rarely": {"rate": 0.05, "mask": 0.5, "random": 0.1}}
+    assert recipe.tasks == {"rarely": {"rate": 0.05, "mask": 0.5, "random": 0.1, "z_loss": 0.0}}
 
 
 @pytest.mark.parametrize(
@@ -213,12 +226,12 @@ def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
 
 
 def test_differences_name_both_sides() -> None:
-    assert differences(of(train__lr=1.0, seed=2), of(train__lr=2.0)) == [
-        "seed: 2 here, 1 there",
-        "train.lr: 1.0 here, 2.0 there",
-    ]
-    assert differences(of(train__steps=5), of()) == ["train.steps: 5 here, unset there"]
-    assert differences(of(), of()) == []
+    assert differences(of(train__lr=1.0, seed=2), of(train__lr=2.0)) == {
+        "seed": "seed: 2 here, 1 there",
+        "train.lr": "train.lr: 1.0 here, 2.0 there",
+    }
+    assert differences(of(train__steps=5), of()) == {"train.steps": "train.steps: 5 here, unset there"}
+    assert differences(of(), of()) == {}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -19,6 +19,7 @@ from bertwright.flow import Batch, Example
 from bertwright.seeds import Draws, generator
 from bertwright.sums import add
 from bertwright.tasks.mlm import MaskedLM, choose, ordinary_ids
+from bertwright.tasks.nsp import NextSentence
 
 FIXED = settings(max_examples=60, deadline=None, derandomize=True)
 OWN = vocabulary()
@@ -207,6 +208,62 @@ def test_asked_for_everything_it_answers_everywhere() -> None:
 def test_settings_that_are_no_shares(settings: dict[str, float]) -> None:
     with pytest.raises(RecipeError, match=r"mlm\.(rate|mask)"):
         MaskedLM(**settings)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.2])
+def test_a_final_rate_that_is_no_share(value: float) -> None:
+    with pytest.raises(RecipeError, match=r"mlm\.final_rate is a share between 0 and 1"):
+        MaskedLM(final_rate=value)
+
+
+def test_the_rate_goes_straight_to_the_final_one() -> None:
+    task, group = MaskedLM(rate=0.4, final_rate=0.1), made([(0, 100)] * 3)
+    for done, rate in ((0.0, 0.4), (0.5, 0.25), (1.0, 0.1)):
+        assert batch_of(task.at(done), group, OWN, 1).counts == {"mlm": 3 * round(100 * rate)}
+    assert MaskedLM(rate=0.4).at(0.7) == MaskedLM(rate=0.4)
+    joint = (task + NextSentence()).at(0.5)
+    assert [getattr(part, "rate", None) for part in joint.parts] == [0.25, None]
+
+
+@pytest.mark.parametrize("task", [MaskedLM(rate=0.5), MaskedLM(rate=0.4, final_rate=0.1), MaskedLM(mask=1.0, random=0)])
+def test_what_is_held_out_is_hidden_alike_whatever_is_learned(task: MaskedLM) -> None:
+    group = made([(0, 60), (3, 40)])
+    expected = batch_of(MaskedLM(), group, OWN, 1)
+    for same in (task.judging(), (task + NextSentence()).judging().parts[0]):
+        judged = batch_of(same, group, OWN, 1)
+        assert torch.equal(judged.ids, expected.ids)
+        assert torch.equal(judged.labels["mlm"].positions, expected.labels["mlm"].positions)
+    assert not torch.equal(batch_of(task, group, OWN, 1).ids, expected.ids)
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 1e-4, 0.3])
+def test_the_z_loss_is_the_square_of_the_log_of_the_sum(z_loss: float) -> None:
+    task = MaskedLM(z_loss=z_loss)
+    whole, batch = model(task), batch_of(task, examples(task, corpus()), OWN, 1)
+    loss = whole(batch)
+    loss.totals["mlm"].backward()
+    found = {name: p.grad.clone() for name, p in whole.named_parameters() if p.grad is not None}
+    whole.zero_grad()
+    logits, targets = task.logits(whole.encoder, whole.head, batch)["mlm"], batch.labels["mlm"].values
+    nats = F.cross_entropy(logits, targets, reduction="sum")
+    total = nats + z_loss * logits.exp().sum(-1).log().square().sum()
+    total.backward()
+    torch.testing.assert_close(loss.totals["mlm"], total, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss.measures["mlm.loss"], nats.detach(), rtol=1e-5, atol=1e-5)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, whole.get_parameter(name).grad, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_without_weight_the_z_loss_changes_no_bit() -> None:
+    group = examples(MaskedLM(), corpus())
+    one, two = (model(task)(batch_of(task, group, OWN, 1)) for task in (MaskedLM(), MaskedLM(z_loss=0.0)))
+    assert torch.equal(one.totals["mlm"], two.totals["mlm"])
+    assert torch.equal(one.totals["mlm"].detach(), one.measures["mlm.loss"])
+
+
+def test_a_negative_z_loss_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"mlm\.z_loss is a weight of at least 0, not -1"):
+        MaskedLM(z_loss=-1.0)
 
 
 @FIXED

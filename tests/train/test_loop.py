@@ -156,7 +156,7 @@ def test_frozen_parameters_do_not_move() -> None:
     after = weights(whole)
     assert len(frozen) == 17
     assert [name for name in before if torch.equal(before[name], after[name])] == frozen
-    assert not {key.rpartition("/")[0] for key in state_tensors(loop.optimizer, whole)} & set(frozen)
+    assert not {key.rpartition("/")[0] for key in state_tensors(loop.optimizer)} & set(frozen)
 
 
 def test_a_head_alone_can_be_trained() -> None:
@@ -232,13 +232,13 @@ def trained(task: Task, home: Path, breaks: tuple[int, ...], until: int = 10) ->
         )
         if done:
             whole.load_state_dict(load_file(home / f"{done}.weights"))
-            load_state_tensors(loop.optimizer, whole, load_file(home / f"{done}.optimizer"))
+            load_state_tensors(loop.optimizer, load_file(home / f"{done}.optimizer"))
             loop.step = done
         torch.rand(3 + done)  # whatever else has drawn random numbers
         list(loop.steps(stop))
         done = stop
         save_file(whole.state_dict(), home / f"{done}.weights")
-        save_file(state_tensors(loop.optimizer, whole), home / f"{done}.optimizer")
+        save_file(state_tensors(loop.optimizer), home / f"{done}.optimizer")
     return load_file(home / f"{until}.weights") | load_file(home / f"{until}.optimizer")
 
 

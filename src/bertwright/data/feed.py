@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from typing import Any
 
 from ..flow import Batch, Example, Vocabulary
 from ..seeds import Draws
 from .pack import pack, split, windows
 from .plan import Plan
+from .stages import Stages
 
 Label = Callable[[Batch, list[Example], Draws], Batch]
 
@@ -19,16 +21,22 @@ class Feed:
     How a step is divided into micro-batches changes neither its examples nor what is hidden in them.
     """
 
-    def __init__(self, plan: Plan[Any], label: Label, vocabulary: Vocabulary, micro_tokens: int) -> None:
+    def __init__(self, plan: Plan[Any] | Stages[Any], label: Label, vocabulary: Vocabulary, micro_tokens: int) -> None:
         self.plan = plan
-        self._label = label
+        self._label_at: Callable[[int], Label] = lambda step: label
         self._vocabulary = vocabulary
         self._micro_tokens = micro_tokens
         self._draws = Draws(plan.seed, "label")
 
+    def labelled_by(self, label_at: Callable[[int], Label]) -> Feed:
+        """The same examples, labelled at each step by what `label_at(step)` says."""
+        feed = copy(self)
+        feed._label_at = label_at
+        return feed
+
     def __call__(self, step: int) -> list[Batch]:
-        groups = split(self.plan.examples(step), self._micro_tokens)
-        return [self._label(pack(group, self._vocabulary), group, self._draws) for group in groups]
+        groups, label = split(self.plan.examples(step), self._micro_tokens), self._label_at(step)
+        return [label(pack(group, self._vocabulary), group, self._draws) for group in groups]
 
 
 def once(

@@ -73,11 +73,14 @@ class Plan(Generic[Item]):
 
         Raises InputError when not one example can be cut from the items.
         """
+        return self.take(step * self.batch_size, self.batch_size)
+
+    def take(self, place: int, number: int) -> list[Example]:
+        """That many examples from a place on of the endless sequence that steps are taken from, as `examples`."""
         found: list[Example] = []
-        place = step * self.batch_size
-        while len(found) < self.batch_size:
+        while len(found) < number:
             epoch, chunk, offset = self._locate(place)
-            taken = self._chunk(epoch, chunk)[offset : offset + self.batch_size - len(found)]
+            taken = self._chunk(epoch, chunk)[offset : offset + number - len(found)]
             found += taken
             place += len(taken)
         return found

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ..flow import Batch
 from .dropout import dropout
 from .rounding import rounded
+from .varlen import Varlen
 
 _FULL_ENOUGH = 0.75
 """Sequences share a grid on a CPU while the shortest fills this much of its row..."""
@@ -83,11 +84,15 @@ class Layout:
     """The same for the queries of `reads`; None: as for those of all tokens."""
     spans: Spans | None = None
     """Where the keys stand, unless it is where the queries do."""
+    varlen: Varlen | None = None
+    """What a GPU's own kernel for such batches needs, in place of all the above where it can be used."""
 
     @property
     def everywhere(self) -> Layout:
         """The same with queries at all tokens."""
-        return self if self.reads is None else replace(self, reads=None, read_masks=None)
+        if self.reads is None:
+            return self
+        return replace(self, reads=None, read_masks=None, varlen=self.varlen and self.varlen.everywhere)
 
     @classmethod
     def of(cls, batch: Batch) -> Layout:
@@ -105,9 +110,9 @@ class Layout:
             lengths = torch.tensor(batch.lengths)
             tokens, masks = grids_of(lengths, torch.tensor(order), shapes, batch.ids.device)
         if batch.reads is None:
-            return cls(tokens, None, masks)
+            return cls(tokens, None, masks, varlen=Varlen.of(batch))
         reads = _narrow(batch, tokens, torch.tensor(order)) if on_cpu else _wide(batch, tokens)
-        return cls(tokens, reads, masks)
+        return cls(tokens, reads, masks, varlen=Varlen.of(batch))
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, p: float) -> Tensor:
@@ -116,6 +121,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, p: floa
     `query` is [N, h, d], or [R, h, d] where the layout has reads; `key` and `value` are [N, h, d]. Returns the shape of
     `query`. `p` is the probability of dropping an attention weight: 0 outside training.
     """
+    if layout.varlen is not None and layout.varlen.takes(query, p):
+        return layout.varlen(query, key, value)
     queries, masks, keys = layout.tokens, layout.masks, layout.spans or layout.tokens
     if layout.reads is not None:
         queries, masks = layout.reads, layout.read_masks or masks

@@ -34,6 +34,8 @@ def windowed(layout: Layout, batch: Batch, reach: int) -> Layout:
 def _in_grids(layout: Layout, batch: Batch, reach: int) -> Layout:
     """The same grids, masked beyond the reach."""
 
+    layout = replace(layout, varlen=layout.varlen and layout.varlen.within(reach))
+
     def masks(places: list[Tensor]) -> tuple[Tensor | None, ...]:
         keys = zip(layout.tokens.shapes, layout.masks, strict=True)
         return tuple(_near(q, width, mask, reach) for q, ((_, width), mask) in zip(places, keys, strict=True))

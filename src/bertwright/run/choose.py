@@ -7,12 +7,13 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from ..errors import RecipeError
+from ..errors import RecipeError, RunError
 from ..flow import Document, Row
 from ..named import find
 from ..tasks.base import Joint, Task
+from ..train.optim import OPTIMIZERS
 from ..train.precision import device, resolve
-from ..train.schedule import factor
+from ..train.schedule import factor, fewest, settled
 from .spec import SCRATCH, Recipe, build, seconds
 
 _DEFAULTS: dict[type, dict[str, Any]] = {
@@ -60,10 +61,12 @@ def with_defaults(recipe: Recipe, task: Task, hidden_size: int) -> Recipe:
     train = {key: value for key, value in vars(recipe.train).items() if value is not None}
     rate = 1e-3 * min(1.0, 256 / hidden_size) if task.reads is Document else 5e-5 * 768 / hidden_size
     filled = {"lr": rate} | _DEFAULTS[task.reads] | ({} if _how_long(recipe) else _HOW_LONG[task.reads]) | train
-    examples = recipe.evaluate.examples
+    examples, start_size = recipe.evaluate.examples, recipe.train.start_batch_size
+    filled["start_batch_size"] = filled["batch_size"] if start_size is None else start_size
     return replace(
         recipe,
         tasks=settings_of(recipe.task, task),
+        data=replace(recipe.data, start_length=recipe.data.start_length or recipe.data.length),
         train=replace(recipe.train, **filled),
         evaluate=replace(recipe.evaluate, examples=HELDOUT_EXAMPLES[task.reads] if examples is None else examples),
         save=replace(recipe.save, model=recipe.save.model or _MODEL[task.reads]),
@@ -90,6 +93,26 @@ def with_lengths(recipe: Recipe, steps: int, steps_per_epoch: int | None) -> Rec
     )
 
 
+def going_on_to(recipe: Recipe, steps: int, done: int) -> Recipe:
+    """A resolved recipe for another number of steps, when `done` of them are done.
+
+    What settles how a run begins stays with its horizon. Raises RunError when the learning rate of what is done would
+    have been another one.
+    """
+    train = recipe.train
+    before, horizon = train.steps or 1, train.horizon or train.steps or 1
+    shape, warmup, decay = train.schedule, round(train.warmup * horizon), train.decay
+    free = [settled(shape, steps=some, warmup=warmup, decay=decay) for some in (before, steps)]
+    if min(free) < done:
+        least = fewest(shape, done, warmup=warmup, decay=decay) if free[0] >= done else None
+        accepted = f"train.steps = {before}" + ("" if least is None else f", or any from {least} on")
+        raise RunError(
+            f"{recipe.out}: {done} of {before} steps are done, and with train.steps = {steps} their learning rate "
+            f"would have been another; accepted are {accepted}, or another --out"
+        )
+    return replace(recipe, train=replace(train, steps=steps, horizon=horizon))
+
+
 def check(recipe: Recipe) -> None:
     """Raises RecipeError for settings that are out of range or exclude each other."""
     train = recipe.train
@@ -101,11 +124,16 @@ def check(recipe: Recipe) -> None:
         seconds(train.budget)
     factor(train.schedule, 0, steps=1, warmup=0)
     resolve(train.precision, device())
+    if train.optimizer not in OPTIMIZERS:
+        raise RecipeError(f"unknown optimizer {train.optimizer!r}; known are {', '.join(OPTIMIZERS)}")
     at_least = {
         "train.batch_size": (train.batch_size, 1),
+        "train.start_batch_size": (train.start_batch_size, 1),
         "train.micro_tokens": (train.micro_tokens, 1),
         "train.steps": (train.steps, 1),
+        "train.horizon": (train.horizon, 1),
         "data.length": (recipe.data.length, 8),
+        "data.start_length": (recipe.data.start_length, 8),
         "save.keep": (recipe.save.keep, 1),
         "save.every": (recipe.save.every, 1),
         "evaluate.every": (recipe.evaluate.every, 1),
@@ -115,11 +143,19 @@ def check(recipe: Recipe) -> None:
     for name, (value, least) in at_least.items():
         if value is not None and value < least:
             raise RecipeError(f"{name} is at least {least}, not {value}")
-    for name, value in {"train.lr": train.lr, "train.epochs": train.epochs, "train.clip": train.clip}.items():
+    growing = {
+        "batch_size": (train.start_batch_size, train.batch_size),
+        "length": (recipe.data.start_length, recipe.data.length),
+    }
+    for name, (start, end) in growing.items():
+        if start is not None and end is not None and start > end:
+            raise RecipeError(f"start_{name} is at most {name}, which is {end}, not {start}")
+    above_0 = ("lr", "matrix_lr", "epochs", "clip")
+    for name, value in {f"train.{key}": getattr(train, key) for key in above_0}.items():
         if value is not None and not 0 < value < inf:
             raise RecipeError(f"{name} is a number above 0, not {value}")
-    shares = {"train.dropout": train.dropout, "train.warmup": train.warmup}
-    for name, share in shares.items():
+    shares = ("dropout", "warmup", "decay", "growth", "average")
+    for name, share in {f"train.{key}": getattr(train, key) for key in shares}.items():
         if share is not None and not 0 <= share < 1:
             raise RecipeError(f"{name} is a share from 0 up to 1, not {share}")
     if recipe.save.model not in (None, "last", "best"):

@@ -10,6 +10,7 @@ RUN/model/              the result: a Hugging Face checkpoint with its card
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,24 +26,31 @@ from ..sums import Sums
 from ..train.checkpoint import folder_of, saved
 from ..train.loop import Loop
 from ..train.optim import load_state_tensors, state_tensors
+from .choose import check, going_on_to
 from .spec import Recipe, differences, load
 
 OPTIMIZER = "optimizer.safetensors"
+RAW = "raw.safetensors"
 WINDOW = "window.safetensors"
 STATE = "state.json"
+_HOW_LONG = {"train.steps", "train.epochs", "train.budget"}
 
 
 class RunFolder:
-    """The folder of one run. Raises RunError when it holds a run that was asked for differently, or something else."""
+    """The folder of one run. Raises RunError when it holds a run that was asked for differently, or something else.
+
+    That it was asked for with another number of steps is for `take_steps` to judge.
+    """
 
     def __init__(self, asked: Recipe) -> None:
         self.home = Path(asked.out)
         self._asked = asked
         path = self.home / "asked.toml"
         if path.is_file():
-            if differ := differences(asked, Recipe.of(load(path))):
+            differ = differences(asked, Recipe.of(load(path)))
+            if differ.keys() - (_HOW_LONG if asked.train.steps else set()):
                 raise RunError(
-                    f"{self.home} holds another run ({'; '.join(differ)}); choose another --out, or remove it"
+                    f"{self.home} holds another run ({'; '.join(differ.values())}); choose another --out, or remove it"
                 )
         elif self.home.exists() and not _is_blank(self.home):
             raise RunError(f"{self.home} exists and is not a run; choose another --out")
@@ -69,6 +77,25 @@ class RunFolder:
             write_text(self.home / "asked.toml", self._asked.write())
             write_text(self.home / "recipe.toml", resolved.write())
 
+    def take_steps(self) -> str:
+        """Where the run was begun with another number of steps, has it go on to the one asked for, and says so.
+
+        Raises RunError when the learning rate of what is done would have been another one.
+        """
+        known, steps = self.resolved(), self._asked.train.steps
+        if known is None or known.train.steps == steps or steps is None:
+            return ""
+        check(self._asked)
+        done = self.state(self.latest)["step"] if self.latest else 0
+        changed = going_on_to(known, steps, done)
+        with _writing(self.home):
+            if self.finished:
+                aside = self.home / ".model.old"
+                (self.home / "model").rename(aside)
+                shutil.rmtree(aside)
+            self.begin(changed)
+        return f"{self.home} goes on to {steps} steps instead of {known.train.steps}."
+
     def log(self, line: Mapping[str, Any]) -> None:
         """Adds a line to the metrics."""
         path = self.home / "metrics.jsonl"
@@ -88,10 +115,16 @@ class RunFolder:
             yield folder
 
     def save(self, loop: Loop, state: Mapping[str, Any], window: Sums, write_model: Callable[[Path], None]) -> None:
-        """Writes the checkpoint of the loop's step; `window` is what was learned since the last logged line."""
+        """Writes the checkpoint of the loop's step; `window` is what was learned since the last logged line.
+
+        Its model is the one that is judged; where that is an average, the weights themselves are beside it.
+        """
         with self.whole(folder_of(self.home, loop.step)) as folder:
-            write_model(folder)
-            save_file(state_tensors(loop.optimizer, loop.model), folder / OPTIMIZER)
+            with loop.judged():
+                write_model(folder)
+            if loop.average is not None:
+                save_file(loop.average.raw(), folder / RAW)
+            save_file(state_tensors(loop.optimizer), folder / OPTIMIZER)
             save_file({name: value.cpu() for name, value in window.items()}, folder / WINDOW)
             write_text(folder / STATE, json.dumps({"step": loop.step, **state}) + "\n")
 
@@ -101,12 +134,14 @@ class RunFolder:
             return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
 
     def restore(self, loop: Loop, checkpoint: Path) -> Sums:
-        """Puts the loop back to where a checkpoint left it (the model's weights apart); returns the window.
+        """Puts the loop back to where a checkpoint left it, after the model in it was loaded; returns the window.
 
         Raises RunError when the checkpoint is damaged.
         """
         with _reading(checkpoint):
-            load_state_tensors(loop.optimizer, loop.model, load_file(checkpoint / OPTIMIZER))
+            if loop.average is not None:
+                loop.average.restore(load_file(checkpoint / RAW))
+            load_state_tensors(loop.optimizer, load_file(checkpoint / OPTIMIZER))
             window = load_file(checkpoint / WINDOW)
         loop.step = self.state(checkpoint)["step"]
         self.forget_after(loop.step)

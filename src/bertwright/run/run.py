@@ -20,10 +20,11 @@ from ..errors import RunError
 from ..flow import Document
 from ..sums import Sums, add
 from ..tasks.model import Model
+from ..train.average import Average
 from ..train.checkpoint import folder_of, prune
 from ..train.loop import Loop, Step, measure
 from ..train.memory import keep_memory
-from ..train.optim import adamw
+from ..train.optim import optimizer
 from ..train.precision import device, resolve
 from ..train.schedule import factor
 from . import writing
@@ -54,9 +55,12 @@ def run(recipe: Recipe, show: Show, stop: Stop | None = None) -> Path:
     """Trains what the recipe says and returns the run's folder.
 
     The same recipe again goes on from the last checkpoint, to the same weights as without the break, or returns at once
-    where the run has finished. Raises the errors of `bertwright.errors` for what a person can mend.
+    where the run has finished; with another number of steps it goes on to that, where the schedule allows it. Raises
+    the errors of `bertwright.errors` for what a person can mend.
     """
     folder = RunFolder(recipe)
+    if changed := folder.take_steps():
+        show.say(changed)
     keep_memory()
     if folder.finished:
         show.say(f"{folder.home} is finished; nothing to do.")
@@ -78,6 +82,7 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
     source = open_source(recipe, task_of(recipe.task, recipe.tasks))
     model, tensors = begin(recipe, source.task, source.tokenizer)
     recipe = known or with_defaults(recipe, source.task, model.encoder.config.hidden_size)
+    check(recipe)
     model.set_dropout(recipe.train.dropout or 0.0)
     model.to(device())
     provenance = _provenance(recipe, source, tensors)
@@ -86,6 +91,7 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
         feed(0)  # Data that nothing can be cut from is refused before anything is written.
         recipe = _with_steps(recipe, feed, model)
         folder.begin(recipe)
+        feed = source.feed(recipe)
     training = Training(recipe, folder, source, feed, model, provenance, show)
     training.resume()
     return training
@@ -108,15 +114,17 @@ def _provenance(recipe: Recipe, source: Source, tensors: list[Any]) -> Provenanc
 
 def _loop(recipe: Recipe, model: Model, feed: Feed, steps: int) -> Loop:
     train = recipe.train
-    warmup = round(train.warmup * steps)
+    warmup = round(train.warmup * (train.horizon or steps))
+    rates = {"lr": train.lr or 0.0, "matrix_lr": train.matrix_lr, "weight_decay": train.weight_decay}
     return Loop(
         model,
         feed,
-        adamw(model, lr=train.lr or 0.0, weight_decay=train.weight_decay),
-        lambda step: factor(train.schedule, step, steps=steps, warmup=warmup),
+        optimizer(train.optimizer, model, **rates),
+        lambda step: factor(train.schedule, step, steps=steps, warmup=warmup, decay=train.decay),
         clip=train.clip,
         precision=resolve(train.precision, device()),
         seed=recipe.seed,
+        average=Average(model, train.average) if train.average else None,
     )
 
 
@@ -229,7 +237,8 @@ class Training:
     def _judge(self) -> bool:
         """Measures the held-out data; whether it is the best so far."""
         started = time.perf_counter()
-        sums = measure(self.model, self.source.heldout(), self.loop.precision)
+        with self.loop.judged():
+            sums = measure(self.model, self.source.heldout(), self.loop.precision)
         self._since += time.perf_counter() - started
         if not sums:
             return False
@@ -253,11 +262,10 @@ class Training:
         writing.write(path, self.model, self.source.tokenizer, provenance)
 
     def _finish(self) -> None:
-        """The final model: the last weights or the best, checked against transformers, with its card."""
+        """The final model: that of the last checkpoint or of the best, checked against transformers, with its card."""
         if self.recipe.save.model == "best" and self.best:
-            chosen = folder_of(self.folder.home, self.best["step"])
-            self._load(chosen)
             self._heldout, self.loop.step = self.best["report"], self.best["step"]
+        self._load(folder_of(self.folder.home, self.loop.step))
         with self.folder.whole(self.folder.home / "model") as path:
             self._write(path, self._heldout)
             writing.check(path, self.model, self.source.tokenizer)

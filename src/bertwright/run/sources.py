@@ -12,6 +12,7 @@ from typing import Any
 from ..data.feed import Feed, once
 from ..data.plan import Plan, in_order
 from ..data.rows import Rows
+from ..data.stages import Stages, growing
 from ..data.store import TokenStore
 from ..encoders.folders import checkpoint_folder
 from ..errors import InputError, RecipeError, StoreError
@@ -35,7 +36,8 @@ class Source:
 
     task: Task
     tokenizer: Tokenizer
-    items: Sequence[Any]
+    items: Callable[[int], Sequence[Any]]
+    """What examples of at most a length are cut from, by that length."""
     chunk_items: int
     heldout: Callable[[], Iterator[Batch]]
     """Labelled the same way each time it is called; nothing when no data is held out."""
@@ -43,16 +45,18 @@ class Source:
     """What identifies the data, for the record."""
 
     def feed(self, recipe: Recipe) -> Feed:
-        """The labelled micro-batches of each step."""
-        batch_size = recipe.train.batch_size or 1
-        plan = Plan(
-            self.items,
-            self.task.examples,
-            batch_size=batch_size,
-            seed=recipe.seed,
-            chunk_items=max(self.chunk_items, 1),
+        """The labelled micro-batches of each step; those of the end where it is not known how many there are."""
+        train, length = recipe.train, recipe.data.length
+        horizon, batch_size = train.horizon or train.steps or 0, train.batch_size or 1
+        stages = growing(
+            (recipe.data.start_length or length, length),
+            (train.start_batch_size or batch_size, batch_size),
+            round(train.growth * horizon),
         )
-        return Feed(plan, self.task.label, self.tokenizer.vocabulary, recipe.train.micro_tokens)
+        chunk_items = max(self.chunk_items, 1)
+        plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=chunk_items)
+        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, train.micro_tokens)
+        return feed.labelled_by(lambda step: self.task.at(min(1.0, step / horizon) if horizon else 1.0).label)
 
 
 def open_source(recipe: Recipe, task: Task) -> Source:
@@ -69,7 +73,6 @@ def _store(recipe: Recipe, task: Task) -> Source:
             f"{recipe.data.store} has a single document for training, and {task.name} takes segments from another; "
             "use --objective mlm, or mark where documents begin with blank lines"
         )
-    documents = store.train.documents(recipe.data.length)
     wanted = HELDOUT_EXAMPLES[Document] if recipe.evaluate.examples is None else recipe.evaluate.examples
 
     def batches() -> Iterator[Batch]:
@@ -79,8 +82,8 @@ def _store(recipe: Recipe, task: Task) -> Source:
     return Source(
         task=task,
         tokenizer=store.tokenizer,
-        items=documents,
-        chunk_items=_CHUNK_TOKENS * len(documents) // max(1, documents.tokens),
+        items=store.train.documents,
+        chunk_items=_CHUNK_TOKENS * len(store.train) // max(1, store.train.tokens),
         heldout=batches,
         facts={"store": store.fingerprint, "tokenizer": store.tokenizer.fingerprint, "tokens": store.train.tokens},
     )
@@ -110,10 +113,12 @@ def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wa
 
 def labelled_once(task: Task, examples: Iterable[Example], tokenizer: Tokenizer, micro_tokens: int) -> Iterator[Batch]:
     """Every example once, with the same labels each time."""
-    return once(examples, task.label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
+    return once(examples, task.judging().label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
 
 
 def _rows(recipe: Recipe, task: Task) -> Source:
+    if recipe.data.start_length not in (None, recipe.data.length):
+        raise RecipeError(f"task {task.name} learns from labelled rows, which are not cut; leave out data.start_length")
     if not recipe.data.train:
         raise RecipeError(f"task {task.name} learns from labelled rows and needs files: data.train, or --train")
     start = recipe.encoder.like if recipe.encoder.start == SCRATCH else recipe.encoder.start
@@ -139,7 +144,7 @@ def _rows(recipe: Recipe, task: Task) -> Source:
     return Source(
         task=task,
         tokenizer=tokenizer,
-        items=train,
+        items=lambda length: train,
         chunk_items=16_384,
         heldout=batches,
         facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": len(dev)},

@@ -41,6 +41,8 @@ class Data:
     """Labelled files to judge by; without them a tenth of the training rows is kept for that."""
     length: int = 128
     """The longest sequence, special tokens included."""
+    start_length: int | None = None
+    """The longest sequence at first, on text; it doubles until it is `length`, with as many tokens a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,28 @@ class Train:
     """Time to spend in training steps, as in `90s`, `10m`, `2h`; turned into steps by a short calibration."""
     batch_size: int | None = None
     """Examples an optimizer step."""
+    start_batch_size: int | None = None
+    """Examples a step at first; they double until they are `batch_size`."""
+    growth: float = 0.5
+    """The share of the horizon after which lengths and batch sizes have grown."""
     micro_tokens: int = 8192
     """Tokens a forward pass; it bounds memory and changes no result."""
+    optimizer: str = "adamw"
+    """`adamw`, or `muon`: for the matrices of the encoder's layers, with AdamW for the rest."""
     lr: float | None = None
+    """AdamW's peak rate."""
+    matrix_lr: float = 0.02
+    """Muon's peak rate."""
     schedule: str = "linear"
     warmup: float = 0.1
-    """The share of the steps over which the rate rises."""
+    """The share of the horizon over which the rate rises."""
+    decay: float = 0.2
+    """The share of the steps over which the rate falls at the end of a trapezoid."""
+    horizon: int | None = None
+    """The number of steps that shares of a run are taken of, but for `decay`: by default all of them, and those first
+    asked for where a run goes on to another number."""
+    average: float = 0.0
+    """How much of itself the running average of the weights keeps a step, as in 0.999; 0: there is none."""
     weight_decay: float = 0.01
     clip: float = 1.0
     dropout: float | None = None
@@ -169,11 +187,11 @@ def seconds(budget: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def differences(mine: Recipe, theirs: Recipe) -> list[str]:
-    """The settings that differ, as `train.lr: 0.001 here, 0.002 there`."""
+def differences(mine: Recipe, theirs: Recipe) -> dict[str, str]:
+    """The settings that differ, as `train.lr`: `train.lr: 0.001 here, 0.002 there`."""
     here, there = _flat(mine.tables()), _flat(theirs.tables())
     keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
-    return [f"{key}: {here.get(key, 'unset')} here, {there.get(key, 'unset')} there" for key in keys]
+    return {key: f"{key}: {here.get(key, 'unset')} here, {there.get(key, 'unset')} there" for key in keys}
 
 
 def _value(text: str) -> Any:

@@ -64,6 +64,14 @@ class Task(ABC):
         """What transformers' config of a model with this head says besides."""
         return {}
 
+    def at(self, done: float) -> Task:
+        """The task as it labels when the share `done` of a run, 0 to 1, is done."""
+        return self
+
+    def judging(self) -> Task:
+        """The task as it labels what is held out: alike for all recipes, so that they can be compared."""
+        return self
+
     @abstractmethod
     def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
         """Cuts an item into sequences of at most `item.length` tokens."""
@@ -176,6 +184,12 @@ class Joint(Task):
 
     def config_changes(self) -> dict[str, Any]:
         return {key: value for part in self.parts for key, value in part.config_changes().items()}
+
+    def at(self, done: float) -> Joint:
+        return dataclasses.replace(self, parts=tuple(part.at(done) for part in self.parts))
+
+    def judging(self) -> Joint:
+        return dataclasses.replace(self, parts=tuple(part.judging() for part in self.parts))
 
     def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
         cutter = next((part for part in self.parts if part.cuts), self.parts[0])

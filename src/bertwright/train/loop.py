@@ -7,6 +7,7 @@ before the first forward pass; so how a step is split does not change its gradie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,8 @@ from ..flow import Batch
 from ..seeds import key_of
 from ..sums import Sums, add
 from ..tasks.model import Model
+from .average import Average
+from .optim import AnyOptimizer
 from .precision import products_in
 
 
@@ -27,6 +30,7 @@ class Step:
     number: int
     """How many steps are done, this one included."""
     lr: float
+    """That of the optimizer's first group."""
     grad_norm: float
     """Before clipping."""
     sums: Sums
@@ -36,20 +40,22 @@ class Step:
 class Loop:
     """Trains a model on `feed(step)`, the micro-batches of a step.
 
-    `factor(step)` is the learning rate's factor at a step, `clip` the largest norm of the gradient. `step` is how many
-    steps are done. Raises RunError when the loss is not a number any more.
+    `factor(step)` is the learning rate's factor at a step, on every group's own peak; `clip` is the largest norm of the
+    gradient; `average` follows the weights, where there is one. `step` is how many steps are done. Raises RunError when
+    the loss is not a number any more.
     """
 
     def __init__(
         self,
         model: Model,
         feed: Callable[[int], list[Batch]],
-        optimizer: torch.optim.Optimizer,
+        optimizer: AnyOptimizer,
         factor: Callable[[int], float],
         *,
         clip: float,
         precision: str,
         seed: int,
+        average: Average | None = None,
     ) -> None:
         self.model = model
         self.feed = feed
@@ -59,6 +65,7 @@ class Loop:
         self._clip = clip
         self.precision = precision
         self._seed = seed
+        self.average = average
         self._device = next(model.parameters()).device
         self._peaks = [group["lr"] for group in optimizer.param_groups]
 
@@ -66,6 +73,10 @@ class Loop:
         """Steps one at a time, up to `until` in all."""
         while self.step < until:
             yield self._one(self.feed(self.step))
+
+    def judged(self) -> AbstractContextManager[None]:
+        """While it lasts the model has the weights that are judged and kept: the average, where there is one."""
+        return nullcontext() if self.average is None else self.average.applied()
 
     def _one(self, batches: list[Batch]) -> Step:
         self.model.train()
@@ -83,6 +94,8 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
         tokens = sum(batch.tokens for batch in batches)
         return Step(number=self.step, lr=self._peaks[0] * factor, grad_norm=norm, sums=add(parts), tokens=tokens)
 

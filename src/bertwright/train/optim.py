@@ -1,44 +1,156 @@
-"""The optimizer: which parameters decay, and its state as plain tensors."""
+"""The optimizers: which parameters each takes, which decay, and their states as plain tensors."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, RecipeError
+from ..tasks.model import Model
+
+OPTIMIZERS = ("adamw", "muon")
+Named = tuple[str, Tensor]
 
 
 def adamw(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, ICLR 2019) with BERT's betas; biases and norms do not decay, frozen ones stay."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    return _adamw(_trained(model), lr, weight_decay)
+
+
+def muon(model: Model, *, lr: float, matrix_lr: float, weight_decay: float) -> Several:
+    """Muon for the matrices of the encoder's layers, at the peak rate `matrix_lr`; AdamW at `lr` for the rest.
+
+    The rest is embeddings, heads, and whatever is no matrix (Jordan et al., "Muon: an optimizer for hidden layers in
+    neural networks", 2024). A tensor that stacks several matrices is updated matrix by matrix: an orthogonal update of
+    queries, keys and values together would tie the size of each one's to the others' gradients.
+    """
+    matrices = {name for name, p in model.named_parameters() if name.startswith("encoder.layers.") and p.ndim == 2}
+    hidden = [(name, p) for name, p in _trained(model) if name in matrices]
+    rest = [(name, p) for name, p in _trained(model) if name not in matrices]
+    own = [_adamw(rest, lr, weight_decay)] if rest else []
+    return Several([*own, *([StackedMuon(hidden, _stacks(model), matrix_lr, weight_decay)] if hidden else [])])
+
+
+def optimizer(kind: str, model: Model, *, lr: float, matrix_lr: float, weight_decay: float) -> AnyOptimizer:
+    """The optimizer called `kind`, for all of the model that trains. Raises RecipeError for an unknown one."""
+    if kind not in OPTIMIZERS:
+        raise RecipeError(f"unknown optimizer {kind!r}; known are {', '.join(OPTIMIZERS)}")
+    if kind == "muon":
+        return muon(model, lr=lr, matrix_lr=matrix_lr, weight_decay=weight_decay)
+    return adamw(model, lr=lr, weight_decay=weight_decay)
+
+
+class StackedMuon(torch.optim.Muon):
+    """torch's Muon, where a parameter may hold several matrices one above the other, each updated for itself.
+
+    `stacks` says of how many a parameter is made, by its name. The parts are views of the parameter, so there is
+    nothing to copy. The iteration that orthogonalises runs in bf16, and `lr` is for a square matrix (torch's "original"
+    adjustment: higher ones get the root of height over width more).
+    """
+
+    def __init__(self, wholes: Iterable[Named], stacks: Mapping[str, int], lr: float, weight_decay: float) -> None:
+        self._wholes = [(whole, whole.detach().chunk(stacks.get(name, 1)), name) for name, whole in wholes]
+        parts = [named for _, parts, name in self._wholes for named in _part_names(name, parts)]
+        super().__init__(parts, lr=lr, weight_decay=weight_decay)
+
+    def step(self, closure: Any = None) -> None:
+        for whole, parts, _ in self._wholes:
+            grads = [None] * len(parts) if whole.grad is None else whole.grad.chunk(len(parts))
+            for part, grad in zip(parts, grads, strict=True):
+                part.grad = grad
+        super().step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        for whole, _, _ in self._wholes:
+            whole.grad = None
+
+
+class Several:
+    """Optimizers with parameters of their own, under the face of one; the first one's rate is the run's."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+
+AnyOptimizer = torch.optim.Optimizer | Several
+
+
+def state_tensors(optimizer: AnyOptimizer) -> dict[str, Tensor]:
+    """The optimizer's state as `parameter/quantity` -> tensor, for safetensors; it has to know its parameters' names,
+    as those made here do."""
+    return {
+        f"{name}/{quantity}": value.contiguous()
+        for name, (part, parameter) in _held(optimizer).items()
+        for quantity, value in part.state.get(parameter, {}).items()
+    }
+
+
+def load_state_tensors(optimizer: AnyOptimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `state_tensors` took.
+
+    Raises CheckpointError when a tensor belongs to no parameter of the optimizer.
+    """
+    held = _held(optimizer)
+    for key, value in tensors.items():
+        name, _, quantity = key.rpartition("/")
+        if name not in held:
+            raise CheckpointError(f"the optimizer's state holds {name!r}, which the model does not have")
+        part, parameter = held[name]
+        device = torch.device("cpu") if quantity == "step" and not _on_device(part) else parameter.device
+        part.state[parameter][quantity] = value.to(device)
+
+
+def _adamw(named: list[Named], lr: float, weight_decay: float) -> torch.optim.AdamW:
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [(name, p) for name, p in named if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [(name, p) for name, p in named if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
-def state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state as `parameter/quantity` -> tensor, for safetensors."""
+def _trained(model: nn.Module) -> list[Named]:
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def _stacks(model: Model) -> dict[str, int]:
+    """How many matrices a parameter holds, by its own name, where it is several."""
     return {
-        f"{name}/{quantity}": value.contiguous()
-        for name, parameter in model.named_parameters()
-        for quantity, value in optimizer.state.get(parameter, {}).items()
+        own: number
+        for own, name in model.hf_names().items()
+        for ending, number in model.encoder.stacked.items()
+        if name.endswith(ending)
     }
 
 
-def load_state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Puts back what `state_tensors` took.
+def _part_names(name: str, parts: tuple[Tensor, ...]) -> Iterator[Named]:
+    for index, part in enumerate(parts):
+        yield (name if len(parts) == 1 else f"{name}[{index}]"), part
 
-    Raises CheckpointError when a tensor belongs to no parameter of the model.
-    """
-    parameters = dict(model.named_parameters())
-    for key, value in tensors.items():
-        name, _, quantity = key.rpartition("/")
-        if name not in parameters:
-            raise CheckpointError(f"the optimizer's state holds {name!r}, which the model does not have")
-        device = torch.device("cpu") if quantity == "step" and not _on_device(optimizer) else parameters[name].device
-        optimizer.state[parameters[name]][quantity] = value.to(device)
+
+def _held(optimizer: AnyOptimizer) -> dict[str, tuple[torch.optim.Optimizer, Tensor]]:
+    """What is optimized, by name, and by which part."""
+    return {
+        name: (part, parameter)
+        for part in (optimizer.parts if isinstance(optimizer, Several) else [optimizer])
+        for group in part.param_groups
+        for name, parameter in zip(group["param_names"], group["params"], strict=True)
+    }
 
 
 def _on_device(optimizer: torch.optim.Optimizer) -> bool:
