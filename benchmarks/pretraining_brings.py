@@ -1,12 +1,12 @@
 """What pretraining brings: the same fine-tuning from a pretrained encoder and from random weights.
 
-    python benchmarks/pretraining_brings.py STORE TASKS --out DIR --pretrain 10m=900 --pretrain 30m=2700
+    python benchmarks/pretraining_brings.py STORE TASKS --out DIR --pretrain 10m --pretrain 30m [--recipe modern]
 
 STORE is a token store, TASKS a folder with trec/{train,test}.jsonl.gz and sst2/{train,dev,test}.jsonl.gz. Each
-`--pretrain NAME=STEPS` pretrains one encoder for that many steps; each is fine-tuned, beside the same architecture from
-random weights, with all labels (3 epochs) and with 500 (10 epochs), three seeds each: the seed decides the head, the
-order, dropout and which 500. Printed: test accuracy, the mean and the half-width of its 95 % interval over the seeds
-(Student's t).
+`--pretrain BUDGET` pretrains one encoder for that time, or for a number of steps where it is a number; each is
+fine-tuned, beside the same architecture from random weights, with all labels (3 epochs) and with 500 (10 epochs), three
+seeds each: the seed decides the head, the order, dropout and which 500. Printed: test accuracy, the mean and the
+half-width of its 95 % interval over the seeds (Student's t).
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
+from bertwright.cli.recipes import laid_over, nested
 from bertwright.run.answering import Answerer
 from bertwright.run.provenance import Provenance
 from bertwright.run.run import run
+from bertwright.run.shipped import DEFAULT, tables_of
 from bertwright.run.spec import Recipe
 from bertwright.seeds import generator
 from bertwright.text.formats import read_rows
@@ -43,12 +45,13 @@ class Quiet:
             print(done, {name: round(value, 4) for name, value in numbers.items() if "loss" in name}, flush=True)
 
 
-def pretrain(store: str, out: Path, name: str, steps: int, size: str) -> dict[str, float]:
-    tables = {"data": {"store": store}, "encoder": {"size": size}, "train": {"steps": steps}}
+def pretrain(store: str, out: Path, budget: str, size: str, recipe: str) -> dict[str, float]:
+    how_long = {"train.steps": int(budget)} if budget.isdigit() else {"train.budget": budget}
+    given = {"out": str(out / budget), "data.store": store, "encoder.size": size, **how_long}
     started = time.perf_counter()
-    run(Recipe.of({"out": str(out / name), "task": "mlm+nsp", **tables}), Quiet())
-    record = Provenance.read(out / name / "model")
-    return {"steps": steps, "seconds": round(time.perf_counter() - started), **(record.heldout if record else {})}
+    run(Recipe.of(laid_over(tables_of(recipe), nested(given))), Quiet())
+    record = Provenance.read(out / budget / "model")
+    return {"seconds": round(time.perf_counter() - started), **(record.heldout if record else {})}
 
 
 def subset(tasks: Path, task: str, labels: str, seed: int, out: Path) -> Path:
@@ -71,7 +74,7 @@ def finetune(tasks: Path, out: Path, task: str, labels: str, start: str, like: s
     if dev.is_file():
         data["dev"] = str(dev)
     encoder = {"start": "scratch", "like": str(out / like)} if start == "scratch" else {"start": str(out / start)}
-    train = {"epochs": LABELS[labels], "precision": "fp32"}
+    train = {"epochs": LABELS[labels]}
     run(
         Recipe.of(
             {"out": str(home), "task": "classify", "seed": seed, "data": data, "encoder": encoder, "train": train}
@@ -89,15 +92,16 @@ def main() -> None:
     parser.add_argument("--size", default="mini")
     parser.add_argument("--task", action="append", choices=TASKS)
     parser.add_argument("--labels", action="append", choices=LABELS)
-    parser.add_argument("--pretrain", action="append", required=True, metavar="NAME=STEPS")
+    parser.add_argument("--pretrain", action="append", required=True, metavar="BUDGET|STEPS")
+    parser.add_argument("--recipe", default=DEFAULT)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    budgets = {name: int(steps) for name, steps in (one.split("=") for one in args.pretrain)}
-    pretrained = {name: pretrain(args.store, args.out, name, steps, args.size) for name, steps in budgets.items()}
+    budgets = list(args.pretrain)
+    pretrained = {one: pretrain(args.store, args.out, one, args.size, args.recipe) for one in budgets}
     print(json.dumps(pretrained, indent=1))
     table = {}
     for task, labels, start in product(args.task or TASKS, args.labels or LABELS, ("scratch", *budgets)):
-        scores = [100 * finetune(args.tasks, args.out, task, labels, start, min(budgets), seed) for seed in SEEDS]
+        scores = [100 * finetune(args.tasks, args.out, task, labels, start, budgets[0], seed) for seed in SEEDS]
         interval = T_95 * statistics.stdev(scores) / len(scores) ** 0.5
         table[f"{task}, {labels} labels, {start}"] = f"{statistics.mean(scores):.1f} ± {interval:.1f}"
         print(f"{task}, {labels} labels, {start}: {table[f'{task}, {labels} labels, {start}']}  {scores}", flush=True)

@@ -92,11 +92,17 @@ def test_the_length_of_the_table_is_told_apart(tmp_path: Path) -> None:
         assert at(offset, attention[:, head]) > 0.5
 
 
+def scores_of(layers: int) -> set[str]:
+    """The tensors of the first layers that decide where they look."""
+    sides = ("query", "key")
+    return {f"encoder.layer.{layer}.attention.self.{side}.weight" for layer in range(layers) for side in sides}
+
+
 def test_the_rest_is_as_in_the_paper() -> None:
     config = shaped("small", 3)
     paper, ours = (weights(Encoder.from_config(config, seed=5, init=law)) for law in ("paper", "local"))
     again, other = (weights(Encoder.from_config(config, seed=seed, init="local")) for seed in (5, 6))
-    scored = {f"encoder.layer.0.attention.self.{side}.weight" for side in ("query", "key")}
+    scored = scores_of(Neighbours().layers)
     changed = {name for name in paper if not torch.equal(paper[name], ours[name])}
     assert changed == {"embeddings.position_embeddings.weight", *scored}
     heads = len(Neighbours().offsets)
@@ -169,7 +175,7 @@ def test_odd_shapes(config: BertConfig, changes: dict[str, float], make_batch: C
     paper, ours = (weights(Encoder.from_config(config, seed=1, init=law)) for law in ("paper", "local"))
     assert all(x.isfinite().all() for x in ours.values())
     differ = {name for name in paper if not torch.equal(paper[name], ours[name])}
-    scored = {f"encoder.layer.0.attention.self.{side}.weight" for side in ("query", "key")}
+    scored = scores_of(min(Neighbours().layers, config.num_hidden_layers))
     narrow = config.hidden_size == config.num_attention_heads
     assert differ - {"embeddings.position_embeddings.weight"} == (set() if narrow else scored)
     encoder = Encoder.from_config(config, seed=1, init="local").eval()
