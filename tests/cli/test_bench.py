@@ -21,11 +21,11 @@ def test_a_comparison_on_text(call: Call, tmp_path: Path, monkeypatch: pytest.Mo
     text = runs.write_texts(tmp_path / "text.txt", runs.documents())
     called = call("bench", text, "--out", tmp_path / "out", *SMALL, "--seconds", 0.1)
     assert called.status == 0, called.err
-    names = ["bertwright", "trainer-lines", "trainer-grouped"]
+    names = ["bertwright", "bertwright-recipe", "trainer-lines", "trainer-grouped"]
     rows = [line.split() for line in called.out.splitlines() if line]
     assert rows[0] == "tokens/s quartiles times of peak MiB loss after".split()
-    assert [row[0] for row in rows[1:4]] == names
-    assert all(len(row) == 9 for row in rows[1:4])
+    assert [row[0] for row in rows[1:5]] == names
+    assert all(len(row) == 9 for row in rows[1:5])
     assert called.out.count("left out, torch.compile needs a C++ compiler") == 2
     assert "trainer-best is left out" in called.err
     assert "it needs matplotlib, pip install 'bertwright[bench]'" in called.err
@@ -51,7 +51,7 @@ def check_measured(one: dict[str, Any], result: dict[str, Any]) -> None:
     assert times == sorted(set(times))
     assert tokens == sorted(set(tokens))
     assert all(1 < point["loss"] < 8 for point in one["heldout"])
-    batch = {"bertwright": 4, "trainer-lines": 8, "trainer-grouped": 8}[one["name"]]
+    batch = {"bertwright": 4, "bertwright-recipe": 4, "trainer-lines": 8, "trainer-grouped": 8}[one["name"]]
     full = one["tokens_per_step"] / (batch * 16)
     assert full == 1 if one["name"] == "trainer-grouped" else 0.2 < full < 1
 

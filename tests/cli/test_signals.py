@@ -74,9 +74,8 @@ def test_every_end_of_a_process_leads_to_the_same_weights(
     assert f"Going on from step {step} of {STEPS}." in err
     assert "mlm.loss" in out
 
-    unbroken = runs.pretraining(store, tmp_path / "unbroken", train__steps=STEPS, save__every=8, evaluate__every=30)
-    unbroken["train"] |= {"dropout": 0.1, "micro_tokens": 64, "batch_size": 4, "precision": "auto"}
-    runs.done(unbroken)
+    unbroken = start(*(tmp_path / "unbroken" if word == home else word for word in command))
+    unbroken.communicate(timeout=300)
     assert runs.metrics(home) == runs.metrics(tmp_path / "unbroken")
     assert runs.same_weights(home, tmp_path / "unbroken")
     assert sorted(path.name for path in home.iterdir()) == sorted(

@@ -309,6 +309,22 @@ def test_a_length_beyond_the_positions_of_a_checkpoint(
         )
 
 
+def test_a_vocabulary_larger_than_that_of_the_encoder(
+    pretrained: Path, store: Path, tmp_path: Path, refused: Refused
+) -> None:
+    shutil.copytree(pretrained / "model", tmp_path / "start")
+    tensors = load_file(tmp_path / "start" / "model.safetensors")
+    fewer = {
+        name: x[:100].contiguous() if len(x) == TokenStore(store).vocabulary.size else x for name, x in tensors.items()
+    }
+    save_file(fewer, tmp_path / "start" / "model.safetensors", {"format": "pt"})
+    config_with(vocab_size=100)(tmp_path / "start")
+    assert refused(runs.pretraining(store, tmp_path / "run", encoder__start=str(tmp_path / "start")), RecipeError) == (
+        f"the data has a vocabulary of {TokenStore(store).vocabulary.size} tokens, the encoder knows 100; "
+        "prepare the store with the checkpoint's own tokenizer: --tokenizer CHECKPOINT"
+    )
+
+
 def test_rows_need_an_encoder(labelled: Path, tmp_path: Path, refused: Refused) -> None:
     tables = runs.finetuning("scratch", labelled, tmp_path / "run")
     assert "an encoder from scratch needs a checkpoint for its shape and tokenizer" in refused(tables, RecipeError)

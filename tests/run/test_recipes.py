@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import runs
 
-from bertwright.cli.recipes import nested
+from bertwright.cli.recipes import laid_over, nested
 from bertwright.errors import BertwrightError, RecipeError
 from bertwright.run.choose import check, task_of
+from bertwright.run.run import run
+from bertwright.run.shipped import DEFAULT, tables_of
 from bertwright.run.spec import Recipe, differences, load, overridden, seconds
 
 Refused = Callable[..., str]
@@ -235,11 +237,45 @@ def test_differences_name_both_sides() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_recipe_is_one(path: Path) -> None:
-    recipe = Recipe.read(path)
-    check(recipe)
-    task_of(recipe.task, recipe.tasks)
+def test_a_shipped_recipe_says_what_it_brings_and_trains(path: Path, store: Path, tmp_path: Path) -> None:
+    header = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    for word in ("# Expect:", "# Cost:", f"bertwright pretrain STORE --out RUN --recipe {path.stem}"):
+        assert word in header
+    given = nested({"out": str(tmp_path / "run"), "data.store": str(store), "encoder.size": "tiny", "train.steps": 2})
+    recipe = Recipe.of(laid_over(tables_of(path.stem), given))
     assert Recipe.of(tomllib.loads(recipe.write())) == recipe
+    run(recipe, runs.Watcher())
+    assert (tmp_path / "run" / "model").is_dir()
+
+
+def test_the_default_recipe_is_shipped() -> None:
+    assert DEFAULT in {path.stem for path in SHIPPED}
+    assert tables_of(DEFAULT) == load(next(path for path in SHIPPED if path.stem == DEFAULT))
+
+
+def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+    known = ", ".join(path.stem for path in SHIPPED)
+    assert line(lambda: tables_of("modren")) == (
+        f"no recipe is called 'modren'; shipped are {known}, and FILE.toml is one of your own"
+    )
+    assert line(lambda: tables_of(str(tmp_path / "no.toml"))).endswith("no.toml: no such recipe")
+
+
+def test_what_is_given_goes_before_the_recipe() -> None:
+    recipe = {"task": "mlm", "tasks": {"mlm": {"rate": 0.3}}, "encoder": {"arch": "modern"}, "train": {"epochs": 3.0}}
+    same = laid_over(recipe, nested({"train.lr": 1.0}))
+    assert same == {**recipe, "train": {"epochs": 3.0, "lr": 1.0}}
+    other = laid_over(recipe, nested({"task": "nsp", "train.budget": "5m", "encoder.size": "tiny"}))
+    assert other == {
+        "task": "nsp",
+        "tasks": {},
+        "encoder": {"arch": "modern", "size": "tiny"},
+        "train": {"budget": "5m"},
+    }
+    assert recipe["train"] == {"epochs": 3.0}
+    grows = {"task": "mlm", "data": {"start_length": 32}, "train": {"start_batch_size": 32, "batch_size": 64}}
+    assert laid_over(grows, nested({"train.batch_size": 8}))["train"] == {"batch_size": 8}
+    assert laid_over(grows, nested({"data.length": 16}))["data"] == {"length": 16}
 
 
 def test_train_with_set_is_the_run_of_the_verb(
@@ -254,7 +290,8 @@ def test_train_with_set_is_the_run_of_the_verb(
         assert ended.value.code == 0
 
     few = ("--steps", 2, "--batch-size", 8, "--length", 32, "--lr", "0.002", "--seed", 3)
-    called("pretrain", store, "--out", tmp_path / "verb", "--objective", "mlm", "--size", "tiny", *few)
+    of_verb = ("--recipe", "roberta", "--objective", "mlm", "--size", "tiny", "--set", "train.dropout=0.0")
+    called("pretrain", store, "--out", tmp_path / "verb", *of_verb, *few)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         f'out = "elsewhere"\ntask = "mlm"\nseed = 3\n[data]\nstore = "{store}"\nlength = 32\n'

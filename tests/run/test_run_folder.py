@@ -76,7 +76,7 @@ def test_metrics_are_a_line_a_step_and_a_line_a_judgement(pretrained: Path) -> N
     assert [line["step"] for line in learned] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in judged] == [3, 6]
     own = {"mlm.loss", "mlm.perplexity", "mlm.accuracy", "mlm.commonest", "nsp.loss", "nsp.accuracy", "nsp.commonest"}
-    assert all(set(line) == own | {"step", "lr", "grad_norm", "tokens_per_second"} for line in learned)
+    assert all(set(line) == own | {"step", "lr", "grad_norm", "tokens_per_second", "waiting"} for line in learned)
     assert all(set(line["heldout"]) == own for line in judged)
     assert all(math.isfinite(value) for line in learned for value in line.values())
     assert 4 < learned[0]["mlm.loss"] < 7.5

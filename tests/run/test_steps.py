@@ -182,7 +182,7 @@ def test_the_plan_follows_its_schedules(store: Path, tmp_path: Path) -> None:
         assert all(hidden(batch, 0.3 - 0.15 * min(1.0, step / 18)) for batch in batches)
         assert max(max(batch.lengths) for batch in batches) <= (16 if step < 9 else 32)
         assert sum(map(len, batches)) == 8
-    assert all(hidden(batch, 0.15) for batch in source.heldout())
+    assert all(hidden(batch, 0.15) for batch in source.heldout(64))
 
 
 def test_rows_are_not_cut_shorter_at_first(pretrained: Path, labelled: Path, tmp_path: Path, refused: Refused) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,7 +124,8 @@ def _print(result: Mapping[str, Any]) -> None:
             f"{last['loss']:.3f}" if last else "",
             f"{last['seconds']:.1f} s" if last else "",
         )
-    Console(highlight=False).print(table)
+    # A file or a pipe has no width of its own, and rich would cut the numbers to fit 80 columns.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
     typer.echo("\n" + "\n".join(_legend(result)))
 
 

@@ -7,17 +7,20 @@ from typing import Annotated
 import typer
 
 from . import options
-from .recipes import carry_out, nested
+from .recipes import carry_out, laid_over, nested
 
 
 def pretrain(
     store: Annotated[str, typer.Argument(help="A token store, made by `bertwright prepare`.")],
     out: options.Out,
+    recipe: Annotated[
+        str, typer.Option(help="The settings to start from: bert-2018, roberta, cramming, few-words, or FILE.toml.")
+    ] = "modern",
     objective: Annotated[
-        str, typer.Option(help="What is learned; several are joined by +, as in mlm+nsp.")
-    ] = "mlm+nsp",
+        str | None, typer.Option(help="What is learned; several are joined by +, as in mlm+nsp.")
+    ] = None,
     size: Annotated[str, typer.Option(help="tiny, mini, small, medium, base or large.")] = "mini",
-    arch: Annotated[str, typer.Option(help="The architecture.")] = "bert",
+    arch: Annotated[str | None, typer.Option(help="The architecture: bert or modern.")] = None,
     init: options.Init = None,
     start: Annotated[str, typer.Option(help="A checkpoint to go on from, instead of random weights.")] = "scratch",
     steps: options.Steps = None,
@@ -32,7 +35,9 @@ def pretrain(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Pretrain an encoder on a token store."""
+    """Pretrain an encoder on a token store, by a recipe; options go before what the recipe says."""
+    from ..run.shipped import tables_of
+
     given = {
         "out": str(out),
         "task": objective,
@@ -50,4 +55,4 @@ def pretrain(
         "train.batch_size": batch_size,
         "train.lr": lr,
     }
-    carry_out(nested(given), sets, as_json)
+    carry_out(laid_over(tables_of(recipe), nested(given)), sets, as_json)

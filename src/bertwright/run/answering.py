@@ -27,8 +27,8 @@ from ..train.precision import device, products_in, resolve
 from .choose import task_of
 from .provenance import Provenance
 from .sources import EVALUATION_SEED, labelled_once, store_examples
+from .spec import MICRO_TOKENS
 
-MICRO_TOKENS = 8192
 _ROWS_AHEAD = 2048
 _FOLDER = "bertwright.tasks"
 

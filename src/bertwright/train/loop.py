@@ -6,13 +6,15 @@ before the first forward pass; so how a step is split does not change its gradie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ..data.ahead import Ahead, pinned
 from ..errors import RunError
 from ..flow import Batch
 from ..seeds import key_of
@@ -35,6 +37,8 @@ class Step:
     """Before clipping."""
     sums: Sums
     tokens: int
+    waited: float
+    """Seconds that went by until its batches were there."""
 
 
 class Loop:
@@ -69,19 +73,27 @@ class Loop:
         self._device = next(model.parameters()).device
         self._peaks = [group["lr"] for group in optimizer.param_groups]
 
-    def steps(self, until: int) -> Iterator[Step]:
-        """Steps one at a time, up to `until` in all."""
-        while self.step < until:
-            yield self._one(self.feed(self.step))
+    def steps(self, until: int) -> Generator[Step, None, None]:
+        """Steps one at a time, up to `until` in all; whoever breaks off closes it, and so ends the feed's thread."""
+        with Ahead(self._prepared, until) as feed:
+            while self.step < until:
+                asked = time.perf_counter()
+                batches = feed(self.step)
+                yield self._one(batches, time.perf_counter() - asked)
 
     def judged(self) -> AbstractContextManager[None]:
         """While it lasts the model has the weights that are judged and kept: the average, where there is one."""
         return nullcontext() if self.average is None else self.average.applied()
 
-    def _one(self, batches: list[Batch]) -> Step:
+    def _prepared(self, step: int) -> list[Batch]:
+        batches = self.feed(step)
+        return [pinned(batch) for batch in batches] if self._device.type == "cuda" else batches
+
+    def _one(self, batches: list[Batch], waited: float) -> Step:
         self.model.train()
         counts = {name: sum(batch.counts[name] for batch in batches) for name in batches[0].counts}
         parts = [self._gradients(batch, counts, index) for index, batch in enumerate(batches)]
+        # A step waits for an accelerator once, here: what is not finite must not reach the weights.
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self._clip))
         if norm != norm or norm == float("inf"):
             raise RunError(
@@ -97,7 +109,14 @@ class Loop:
         if self.average is not None:
             self.average.update(self.step)
         tokens = sum(batch.tokens for batch in batches)
-        return Step(number=self.step, lr=self._peaks[0] * factor, grad_norm=norm, sums=add(parts), tokens=tokens)
+        return Step(
+            number=self.step,
+            lr=self._peaks[0] * factor,
+            grad_norm=norm,
+            sums=add(parts),
+            tokens=tokens,
+            waited=waited,
+        )
 
     def _gradients(self, batch: Batch, counts: dict[str, int], index: int) -> Sums:
         torch.manual_seed(key_of(self._seed, "dropout", self.step, index))

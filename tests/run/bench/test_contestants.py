@@ -80,7 +80,7 @@ def test_the_trainer_tells_what_was_in_the_batches_it_trained_on(store: Path, wo
 
 def test_the_same_weights_have_the_same_held_out_loss(workload: Workload) -> None:
     """transformers' model, padded, and ours, packed, on the same examples with the same masks."""
-    ours, theirs = Ours(workload), Theirs(workload, WAYS["trainer-grouped"])
+    ours, theirs = Ours(workload, None), Theirs(workload, WAYS["trainer-grouped"])
     ours.train(2, Noted(2))
     theirs.train(2, Noted(1))
     before = theirs.loss()
@@ -192,7 +192,7 @@ def test_text_that_is_too_small(tmp_path: Path) -> None:
 def test_who_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen("") == list(NAMES)
     assert chosen("trainer-best, bertwright") == ["bertwright", "trainer-best"]
-    with pytest.raises(RecipeError, match="unknown contestant 'fairseq'; known are bertwright, trainer-lines"):
+    with pytest.raises(RecipeError, match="unknown contestant 'fairseq'; known are bertwright, bertwright-recipe, trainer-lines"):
         chosen("fairseq")
     monkeypatch.setattr("bertwright.run.bench.contestants.find_spec", lambda name: None)
     assert chosen("bertwright") == ["bertwright"]

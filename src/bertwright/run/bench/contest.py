@@ -102,16 +102,16 @@ class _Contest:
         try:
             act(entry)
         except Fallen as fallen:
-            if entry.name == OURS:
-                raise RunError(f"{OURS} itself failed: {fallen}") from fallen
+            if entry.name in OURS:
+                raise RunError(f"{entry.name} itself failed: {fallen}") from fallen
             self.entries.remove(entry)
             self.out[entry.name] = str(fallen)
             self._watch.say(f"{entry.name} is left out: {fallen}")
 
 
 def _says(name: str) -> str:
-    if name == OURS:
-        return "an ordinary run, by its own defaults"
+    if name in OURS:
+        return f"by the recipe {OURS[name]}" if OURS[name] else "from the paper's initialisation under AdamW"
     return f"transformers' Trainer: {WAYS[name].says}, batches of {WAYS[name].batch_size}"
 
 

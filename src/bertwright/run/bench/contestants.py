@@ -1,4 +1,4 @@
-"""Who is compared: bertwright, and transformers' Trainer in four ways of using it."""
+"""Who is compared: bertwright in two ways of using it, and transformers' Trainer in four."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ...errors import RecipeError, RunError
+from ..shipped import DEFAULT
 from .rows import Grouped, Lines, Rows
 
-OURS = "bertwright"
+OURS = {"bertwright": None, "bertwright-recipe": DEFAULT}
+"""Ours by name, with the recipe of each: plain AdamW as the others have it, and the default one, on their architecture.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ WAYS = {
         keeps_memory=True,
     ),
 }
-NAMES = (OURS, *WAYS)
+NAMES = (*OURS, *WAYS)
 
 
 def chosen(names: str) -> list[str]:
@@ -54,7 +57,7 @@ def chosen(names: str) -> list[str]:
     if set(asked) & set(WAYS) and find_spec("accelerate") is None:
         raise RunError(
             "transformers' Trainer needs the package accelerate: pip install 'bertwright[bench]', or use "
-            f"--contestants {OURS}"
+            f"--contestants {','.join(OURS)}"
         )
     return [name for name in NAMES if name in asked]
 

@@ -10,9 +10,10 @@ from ...tasks.mlm import MaskedLM
 from ...train.loop import Loop
 from ...train.memory import keep_memory
 from ...train.precision import device
-from ..run import _loop as loop_of
+from ..choose import task_of
 from ..sources import open_source
 from ..start import begin
+from ..training import loop_of
 from .desk import After
 from .judge import HeldOut
 from .workload import Workload
@@ -21,16 +22,17 @@ from .workload import Workload
 class Ours:
     """Trains a workload as `bertwright pretrain` does. Raises the errors of `bertwright.errors`."""
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, recipe: str | None) -> None:
         keep_memory()
-        self._workload = workload
-        self._source = open_source(workload.recipe(1), workload.task)
+        self._workload, self._recipe = workload, recipe
+        first = workload.recipe(1, recipe)
+        self._source = open_source(first, task_of(first.task, first.tasks))
         self._heldout = HeldOut(TokenStore(workload.store), workload.length)
         self._loop: Loop | None = None
 
     def train(self, steps: int, after: After) -> None:
         """From fresh weights, until the steps are done or `after` says no."""
-        recipe = self._workload.recipe(steps)
+        recipe = self._workload.recipe(steps, self._recipe)
         model, _ = begin(recipe, self._source.task, self._source.tokenizer)
         model.set_dropout(recipe.train.dropout or 0.0)
         model.to(device())

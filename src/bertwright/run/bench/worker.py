@@ -21,10 +21,10 @@ from .workload import Workload
 
 def build(name: str, workload: Workload) -> Contestant:
     """The contestant of that name."""
-    if name == OURS:
+    if name in OURS:
         from .ours import Ours
 
-        return Ours(workload)
+        return Ours(workload, OURS[name])
     from .theirs import Theirs
 
     return Theirs(workload, WAYS[name])

@@ -17,6 +17,7 @@ from ...named import find
 from ...tasks.base import Joint, Task
 from ...tasks.mlm import MaskedLM
 from ..choose import check, task_of, with_defaults
+from ..shipped import tables_of
 from ..spec import Recipe
 
 
@@ -40,19 +41,26 @@ class Workload:
     def task(self) -> Task:
         return task_of(self.objective, {})
 
-    def recipe(self, steps: int) -> Recipe:
-        """bertwright's own run of that many steps, with its defaults filled in."""
+    def recipe(self, steps: int, name: str | None = None) -> Recipe:
+        """A run of ours of that many steps, with its defaults filled in, by the shipped recipe `name` or none."""
+        tables = {} if name is None else tables_of(name)
         asked = Recipe.of(
             {
                 "out": "bench",
                 "task": self.objective,
+                "tasks": {part: table for part, table in tables.get("tasks", {}).items() if part in self.objective},
                 "seed": self.seed,
                 "data": {"store": self.store, "length": self.length},
-                "encoder": {"arch": self.arch, "size": self.size},
-                "train": {"steps": steps, "batch_size": self.batch_size, "dropout": self.dropout},
+                "encoder": {**tables.get("encoder", {}), "arch": self.arch, "size": self.size},
+                "train": {
+                    **{key: value for key, value in tables.get("train", {}).items() if key != "start_batch_size"},
+                    "steps": steps,
+                    "batch_size": self.batch_size,
+                    "dropout": self.dropout,
+                },
             }
         )
-        return with_defaults(asked, self.task, size_of(self.size).hidden)
+        return with_defaults(asked, task_of(asked.task, asked.tasks), size_of(self.size).hidden)
 
     def config(self, vocabulary: Vocabulary) -> PretrainedConfig:
         """The encoder's config, as transformers has it, with the dropout set."""

@@ -1,0 +1,60 @@
+"""Batches prepared ahead: while a step trains, one thread cuts, hides and packs what the next one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Self
+
+from torch import Tensor
+
+from ..flow import Batch, Labels
+
+Prepare = Callable[[int], list[Batch]]
+
+
+class Ahead:
+    """`prepare`, with the step after the one asked for begun in a thread, unless that is `until`.
+
+    `prepare` is a pure function of the step, as a feed is; it only ever runs in that thread, so it need not be safe for
+    several. What it raises is raised when its step is asked for. As a context it leaves no thread behind.
+    """
+
+    def __init__(self, prepare: Prepare, until: int) -> None:
+        self._prepare = prepare
+        self._until = until
+        self._worker = ThreadPoolExecutor(1, "batches")
+        self._begun: dict[int, Future[list[Batch]]] = {}
+
+    def __call__(self, step: int) -> list[Batch]:
+        at_hand = self._begun.pop(step, None) or self._worker.submit(self._prepare, step)
+        for other in self._begun.values():
+            other.cancel()
+        batches = at_hand.result()
+        following = step + 1
+        self._begun = {following: self._worker.submit(self._prepare, following)} if following < self._until else {}
+        return batches
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+
+def pinned(batch: Batch) -> Batch:
+    """The batch in memory that a GPU copies from while the host goes on."""
+
+    def pin(x: Tensor) -> Tensor:
+        return x.pin_memory()
+
+    return replace(
+        batch,
+        ids=pin(batch.ids),
+        positions=pin(batch.positions),
+        segments=pin(batch.segments),
+        cu_seqlens=pin(batch.cu_seqlens),
+        labels={name: Labels(pin(at), pin(values)) for name, (at, values) in batch.labels.items()},
+        reads=None if batch.reads is None else pin(batch.reads),
+    )

@@ -1,0 +1,96 @@
+"""What a run says that it runs on, and that nothing of it changes what is learned."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runs
+import torch
+
+from bertwright.run.spec import Recipe
+
+ELSEWHERE = """
+import torch
+assert not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+from bertwright.cli import main
+main()
+"""
+
+
+def said_by(watcher: runs.Watcher) -> str:
+    (line,) = [line for line in watcher.said if line.startswith("Runs on ")]
+    return line
+
+
+def test_a_run_says_what_it_runs_on(store: Path, tmp_path: Path) -> None:
+    watcher = runs.Watcher()
+    runs.done(runs.pretraining(store, tmp_path / "run", train__steps=1), watcher)
+    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    assert re.fullmatch(
+        rf"Runs on the CPU: {threads}, fp32(, memory kept by the allocator)?, 8,192 tokens a forward pass\.",
+        said_by(watcher),
+    )
+    assert Recipe.read(tmp_path / "run" / "recipe.toml").train.micro_tokens == 8192
+
+
+def test_without_a_compiler_it_says_so_and_runs_as_written(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    watcher = runs.Watcher()
+    home = runs.done(runs.pretraining(store, tmp_path / "on", train__steps=2, train__compile="on"), watcher)
+    assert (
+        "train.compile is on, and it takes a C++ compiler: there is no no-such-compiler, and CXX can name another: "
+        "the layers run as they are written." in watcher.said
+    )
+    assert runs.same_weights(home, runs.done(runs.pretraining(store, tmp_path / "off", train__steps=2)))
+
+
+def test_other_threads_and_another_instruction_set_follow_the_same_plan(store: Path, tmp_path: Path) -> None:
+    """Two threads where tests have one, and a processor that is told not to use bf16."""
+    here = runs.done(runs.pretraining(store, tmp_path / "here", train__precision="bf16"))
+    recipe = tmp_path / "asked.toml"
+    recipe.write_text(Recipe.of(runs.pretraining(store, tmp_path / "there", train__precision="bf16")).write())
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "2"}
+    run = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, "train", recipe], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Runs on the CPU: 2 threads, fp32, " in run.stderr
+    assert "train.precision is bf16, which the CPU has no instructions for: it trains in fp32." in run.stderr
+    mine, theirs = (
+        Recipe.read(home / "recipe.toml", (f"out={tmp_path}",)).write() for home in (here, tmp_path / "there")
+    )
+    assert mine == theirs
+    for one, other in zip(runs.metrics(here), runs.metrics(tmp_path / "there"), strict=True):
+        if "heldout" in one:
+            continue
+        assert one["mlm.commonest"] == other["mlm.commonest"]
+        assert one["mlm.loss"] == pytest.approx(other["mlm.loss"], rel=1e-2)
+
+
+@pytest.mark.long
+def test_compiled_layers_learn_the_same_under_the_same_names(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    watcher = runs.Watcher()
+    on, off = (
+        runs.done(runs.pretraining(store, tmp_path / asked, train__steps=1, train__compile=asked), watcher)
+        for asked in ("on", "off")
+    )
+    assert ", layers compiled, " in watcher.said[2]
+    assert (tmp_path / "cache" / "bertwright" / "inductor").is_dir()
+    mine, theirs = (runs.weights(home / "model") for home in (on, off))
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    assert (on / "checkpoints" / "step-00000001" / "optimizer.safetensors").stat().st_size == (
+        off / "checkpoints" / "step-00000001" / "optimizer.safetensors"
+    ).stat().st_size
