@@ -58,6 +58,8 @@ def without_fused_loss(args: argparse.Namespace) -> None:
 
 def without_labelled_only(args: argparse.Namespace) -> None:
     """Logits at every token, and the loss at those that are labelled."""
+    from dataclasses import replace
+
     from torch.nn import functional as F
 
     from bertwright.encoders.base import Encoder
@@ -67,7 +69,7 @@ def without_labelled_only(args: argparse.Namespace) -> None:
     def plain(self: MaskedLM, encoder: Encoder, head: Any, batch: Any) -> Loss:
         targets = F.pad(batch.labels["mlm"].values.new_empty(0), (0, batch.tokens), value=-100)
         targets[batch.labels["mlm"].positions] = batch.labels["mlm"].values
-        hidden = encoder(__import__("dataclasses").replace(batch, reads=None))
+        hidden = encoder(replace(batch, reads=None))
         total = F.cross_entropy(encoder.logits(head, hidden).float(), targets, reduction="sum")
         return Loss({"mlm": total}, {"mlm.targets": total.detach()})
 

@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
-from bertwright.cli.recipes import laid_over, nested
+from bertwright.cli.recipes import nested
 from bertwright.run.answering import Answerer
 from bertwright.run.provenance import Provenance
 from bertwright.run.run import run
-from bertwright.run.shipped import DEFAULT, tables_of
+from bertwright.run.shipped import DEFAULT, laid_over, tables_of
 from bertwright.run.spec import Recipe
 from bertwright.seeds import generator
 from bertwright.text.formats import read_rows

@@ -16,10 +16,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from bertwright.cli.recipes import laid_over, nested
+from bertwright.cli.recipes import nested
 from bertwright.run.provenance import Provenance
 from bertwright.run.run import run
-from bertwright.run.shipped import tables_of
+from bertwright.run.shipped import laid_over, tables_of
 from bertwright.run.spec import Recipe, overridden
 
 RECIPES = ("bert-2018", "roberta", "cramming", "modern", "few-words")

@@ -143,17 +143,18 @@ class Batch:
         return positions if self.reads is None else torch.searchsorted(self.reads, positions)
 
     def to(self, device: torch.device) -> Batch:
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=True)
+        return self.mapped(lambda x: x.to(device, non_blocking=True))
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor replaced by what `change` makes of it."""
         return replace(
             self,
-            ids=move(self.ids),
-            positions=move(self.positions),
-            segments=move(self.segments),
-            cu_seqlens=move(self.cu_seqlens),
-            labels={name: Labels(move(at), move(values)) for name, (at, values) in self.labels.items()},
-            reads=None if self.reads is None else move(self.reads),
+            ids=change(self.ids),
+            positions=change(self.positions),
+            segments=change(self.segments),
+            cu_seqlens=change(self.cu_seqlens),
+            labels={name: Labels(change(at), change(values)) for name, (at, values) in self.labels.items()},
+            reads=None if self.reads is None else change(self.reads),
         )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import runs
 
-from bertwright.cli.recipes import laid_over, nested
+from bertwright.cli.recipes import nested
 from bertwright.errors import BertwrightError, RecipeError
 from bertwright.run.choose import check, task_of
 from bertwright.run.run import run
-from bertwright.run.shipped import DEFAULT, tables_of
+from bertwright.run.shipped import DEFAULT, laid_over, tables_of
 from bertwright.run.spec import Recipe, differences, load, overridden, seconds
 
 Refused = Callable[..., str]

@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from . import options
-from .recipes import carry_out, laid_over, nested
+from .recipes import carry_out, nested
 
 
 def pretrain(
     store: Annotated[str, typer.Argument(help="A token store, made by `bertwright prepare`.")],
     out: options.Out,
     recipe: Annotated[
-        str, typer.Option(help="The settings to start from: bert-2018, roberta, cramming, few-words, or FILE.toml.")
+        str,
+        typer.Option(help="The settings to start from: few-words, bert-2018, roberta, cramming, FILE.toml."),
     ] = "modern",
     objective: Annotated[
         str | None, typer.Option(help="What is learned; several are joined by +, as in mlm+nsp.")
@@ -36,7 +37,7 @@ def pretrain(
     debug: options.Debug = False,
 ) -> None:
     """Pretrain an encoder on a token store, by a recipe; options go before what the recipe says."""
-    from ..run.shipped import tables_of
+    from ..run.shipped import laid_over, tables_of
 
     given = {
         "out": str(out),

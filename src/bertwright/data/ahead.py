@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Self
 
-from torch import Tensor
-
-from ..flow import Batch, Labels
+from ..flow import Batch
 
 Prepare = Callable[[int], list[Batch]]
 
@@ -45,16 +42,4 @@ class Ahead:
 
 def pinned(batch: Batch) -> Batch:
     """The batch in memory that a GPU copies from while the host goes on."""
-
-    def pin(x: Tensor) -> Tensor:
-        return x.pin_memory()
-
-    return replace(
-        batch,
-        ids=pin(batch.ids),
-        positions=pin(batch.positions),
-        segments=pin(batch.segments),
-        cu_seqlens=pin(batch.cu_seqlens),
-        labels={name: Labels(pin(at), pin(values)) for name, (at, values) in batch.labels.items()},
-        reads=None if batch.reads is None else pin(batch.reads),
-    )
+    return batch.mapped(lambda x: x.pin_memory())

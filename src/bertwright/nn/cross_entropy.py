@@ -1,7 +1,7 @@
 """The vocabulary projection and its cross-entropy as one step, which touches the logits as seldom as it can.
 
-On a CPU each pass over M x V numbers takes longer than the matrix product that made them, so there are three: the
-largest logit, the softmax, and nothing else; the gradient needs only the softmax less one at the targets.
+On a CPU each pass over M x V numbers takes longer than the matrix product that made them, so there are two: the largest
+logit, and the softmax, in place; the gradient needs only the softmax less one at the targets.
 """
 
 from __future__ import annotations

