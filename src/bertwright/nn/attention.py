@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,10 +21,8 @@ from .dropout import dropout
 from .rounding import rounded
 from .varlen import Varlen
 
-_FULL_ENOUGH = 0.75
-"""Sequences share a grid on a CPU while the shortest fills this much of its row..."""
-_WORTH_A_GRID = 2**16
-"""...or while the grid has fewer scores than this in a head: a grid more costs a CPU about as much time as these."""
+_WORTH_A_GRID = 2**17
+"""Scores in a head that a grid more has to spare a CPU: it costs the time of half as many, and new kernels at first."""
 _ROW_SIZES = 4
 """How many sizes a CPU's grids have from one power of two rows to the next: each goes with many widths."""
 
@@ -156,12 +155,17 @@ def _grouped(lengths: Sequence[int], on_cpu: bool) -> list[tuple[int, int]]:
     """(rows, width) of each grid for sequences of falling `lengths`; one where launches cost more than padding."""
     if not on_cpu:
         return [(len(lengths), lengths[0])]
-    starts = [0]
-    for index, length in enumerate(lengths):
-        width = lengths[starts[-1]]
-        if length < _FULL_ENOUGH * width and (index - starts[-1]) * width**2 >= _WORTH_A_GRID:
-            starts.append(index)
+    starts = _cut(np.square(lengths), 0)
     return [(end - start, lengths[start]) for start, end in zip(starts, [*starts[1:], len(lengths)], strict=True)]
+
+
+def _cut(squares: np.ndarray, first: int) -> list[int]:
+    """Where grids start among rows of falling width, numbered from `first`: cut where most is spared, and so on."""
+    spared = np.arange(len(squares), 0, -1) * (squares[0] - squares)
+    best = int(spared.argmax())
+    if spared[best] < _WORTH_A_GRID:
+        return [first]
+    return _cut(squares[:best], first) + _cut(squares[best:], first + best)
 
 
 def _evened(order: list[int], shapes: Sequence[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:

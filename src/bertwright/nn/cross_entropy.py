@@ -1,7 +1,7 @@
 """The vocabulary projection and its cross-entropy as one step, which touches the logits as seldom as it can.
 
-On a CPU each pass over M x V numbers takes longer than the matrix product that made them, so there are two: the largest
-logit, and the softmax, in place; the gradient needs only the softmax less one at the targets.
+On a CPU each pass over M x V numbers takes as long as the matrix product that made them, so there are three: the largest
+logit, the softmax, in place, and its largest; the gradient needs only the softmax less one at the targets.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from .rounding import rounded
 
+_COLUMNS = 32
+"""By how many the columns of a product grow at a time, for its kernels to stay whole."""
+
 
 class TokenLoss(NamedTuple):
     """What predicting tokens came to."""
@@ -23,7 +26,7 @@ class TokenLoss(NamedTuple):
     nats: Tensor
     """[] the cross-entropy in it"""
     correct: Tensor
-    """[] how often the most likely token was the right one"""
+    """[] how often the most likely token was the right one; a tie counts as half"""
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, z_loss: float = 0.0) -> TokenLoss:
@@ -50,13 +53,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         narrow, table = x.to(dtype), weight.to(dtype)
         with torch.autocast(where, enabled=False):
             logits = F.linear(narrow, table, bias.to(dtype))
-        # `max` and not `argmax`, which takes a CPU more than twice as long to say the same.
-        largest, said = logits[:rows].max(-1)
-        hit = logits[:rows].gather(1, targets[:, None]).squeeze(1).to(wide)
+        hit, rival = _hit_and_rival(logits[:rows], targets[:, None])
+        correct = (hit > rival).sum() + 0.5 * (hit == rival).sum()
         shares = torch.softmax(logits, -1, out=logits)
-        share = shares[:rows].gather(1, said[:, None]).squeeze(1).to(wide)
-        normaliser = largest.to(wide) - share.log()
-        nats, correct = (normaliser - hit).sum(), (said == targets).sum()
+        normaliser = torch.maximum(hit, rival).to(wide) - _largest(shares[:rows]).to(wide).log()
+        nats = (normaliser - hit.to(wide)).sum()
         if any(ctx.needs_input_grad[:3]):
             shares[rows:] = 0
             if z_loss:
@@ -74,7 +75,37 @@ class _LinearCrossEntropy(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
         x_type, weight_type, bias_type = ctx.types
         to_x = (shares @ table)[: ctx.rows].to(x_type).mul_(grads[0]) if of_x else None
-        to_weight = (shares.t() @ narrow).to(weight_type).mul_(grads[0]) if of_weight else None
-        # As a product, which a CPU does three times as fast as a sum over rows.
-        to_bias = (shares.new_ones(len(shares)) @ shares).to(bias_type).mul_(grads[0]) if of_bias else None
+        if not of_weight and not of_bias:
+            return to_x, None, None, None, None
+        # The bias is a weight on a column of ones: an eighth more of this product takes a CPU a third of the time of a
+        # sum over rows of its own.
+        width = narrow.shape[1]
+        ones = F.pad(narrow.new_ones(len(narrow), 1), (0, _COLUMNS - 1))
+        to_both = shares.t() @ torch.cat((narrow, ones), 1)
+        to_weight = to_both[:, :width].to(weight_type).mul_(grads[0])
+        to_bias = to_both[:, width].to(bias_type).mul_(grads[0])
         return to_x, to_weight, to_bias, None, None
+
+
+def _hit_and_rival(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """[M] the logit at each row's target [M, 1], and the largest one elsewhere."""
+    hit = logits.gather(1, targets)
+    logits.scatter_(1, targets, float("-inf"))
+    rival = _largest(logits)
+    logits.scatter_(1, targets, hit)
+    return hit.squeeze(1), rival
+
+
+def _largest(x: Tensor) -> Tensor:
+    """[M] the largest number of each row of x [M, V].
+
+    A CPU compares integers seven times as fast as bf16. The bits of numbers above zero are in the order of the numbers,
+    and those of the others are negative integers; a row without a number above zero is looked at again.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.bfloat16:
+        return x.amax(-1)
+    bits = x.view(torch.int16).amax(-1)
+    largest, again = bits.view(torch.bfloat16), bits < 0
+    if again.any():
+        largest[again] = x[again].amax(-1)
+    return largest
