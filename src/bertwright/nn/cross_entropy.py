@@ -1,6 +1,6 @@
 """The vocabulary projection and its cross-entropy as one step, which touches the logits as seldom as it can.
 
-On a CPU each pass over M x V numbers takes as long as the matrix product that made them, so there are three: the largest
+On a CPU each pass over M x V numbers takes as long as the product that made them, so there are three: the largest
 logit, the softmax, in place, and its largest; the gradient needs only the softmax less one at the targets.
 """
 
