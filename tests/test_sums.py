@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertwright.sums import add, ratio
+from bertwright.sums import add, occurrences, ratio
 
 PART = st.dictionaries(st.sampled_from(["loss", "correct", "seen"]), st.integers(-1000, 1000))
 
@@ -48,3 +48,10 @@ def test_ratio_of_nothing_is_nothing() -> None:
     assert ratio(torch.tensor(3.0), torch.tensor(4.0)) == 0.75
     assert ratio(torch.tensor(0.0), torch.tensor(0)) == 0.0
     assert add([]) == {}
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 6)))
+def test_occurrences_are_those_of_bincount(values: list[int]) -> None:
+    tensor = torch.tensor(values, dtype=torch.long)
+    assert torch.equal(occurrences(tensor, 7), torch.bincount(tensor, minlength=7))

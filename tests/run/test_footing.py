@@ -35,7 +35,8 @@ def test_a_run_says_what_it_runs_on(store: Path, tmp_path: Path) -> None:
         rf"Runs on the CPU: {threads}, fp32(, memory kept by the allocator)?, 8,192 tokens a forward pass\.",
         said_by(watcher),
     )
-    assert Recipe.read(tmp_path / "run" / "recipe.toml").train.micro_tokens == 8192
+    resolved = Recipe.read(tmp_path / "run" / "recipe.toml").train
+    assert (resolved.micro_tokens, resolved.threads) == (8192, torch.get_num_threads())
 
 
 def test_without_a_compiler_it_says_so_and_runs_as_written(
@@ -63,9 +64,9 @@ def test_other_threads_and_another_instruction_set_follow_the_same_plan(store: P
     assert run.returncode == 0, run.stderr
     assert "Runs on the CPU: 2 threads, fp32, " in run.stderr
     assert "train.precision is bf16, which the CPU has no instructions for: it trains in fp32." in run.stderr
-    mine, theirs = (
-        Recipe.read(home / "recipe.toml", (f"out={tmp_path}",)).write() for home in (here, tmp_path / "there")
-    )
+    assert Recipe.read(tmp_path / "there" / "recipe.toml").train.threads == 2
+    alike = (f"out={tmp_path}", "train.threads=1")
+    mine, theirs = (Recipe.read(home / "recipe.toml", alike).write() for home in (here, tmp_path / "there"))
     assert mine == theirs
     for one, other in zip(runs.metrics(here), runs.metrics(tmp_path / "there"), strict=True):
         if "heldout" in one:

@@ -135,6 +135,7 @@ def check(recipe: Recipe) -> None:
         "train.batch_size": (train.batch_size, 1),
         "train.start_batch_size": (train.start_batch_size, 1),
         "train.micro_tokens": (train.micro_tokens, 1),
+        "train.threads": (train.threads, 1),
         "train.steps": (train.steps, 1),
         "train.horizon": (train.horizon, 1),
         "data.length": (recipe.data.length, 8),

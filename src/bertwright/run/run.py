@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import torch
 
 from ..data.feed import Feed
 from ..encoders import laws
@@ -17,6 +20,7 @@ from ..flow import Document
 from ..tasks.model import Model
 from ..train.memory import keep_memory
 from ..train.precision import device
+from ..train.threads import threads
 from .choose import check, task_of, with_defaults, with_lengths
 from .drawing import draw
 from .fitting import fitted
@@ -62,7 +66,8 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
     recipe = known or asked
     check(recipe)
     source = open_source(recipe, task_of(recipe.task, recipe.tasks))
-    recipe = known or fitted(recipe, source)
+    recipe = known or _threaded(fitted(recipe, source))
+    torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     model, tensors = begin(recipe, source.task, source.tokenizer)
     recipe = known or with_defaults(recipe, source.task, model.encoder.config.hidden_size)
     check(recipe)
@@ -78,6 +83,10 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
     training = Training(recipe, folder, source, feed, model, provenance, show)
     training.resume()
     return training
+
+
+def _threaded(recipe: Recipe) -> Recipe:
+    return replace(recipe, train=replace(recipe.train, threads=recipe.train.threads or threads()))
 
 
 def _provenance(recipe: Recipe, source: Source, tensors: list[Any]) -> Provenance:

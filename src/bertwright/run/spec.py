@@ -79,6 +79,9 @@ class Train:
     micro_tokens: int | None = None
     """Tokens a forward pass: 8192, or half of that as often as it takes to fit into memory. No result depends on it but
     for rounding."""
+    threads: int | None = None
+    """On a CPU: by default what OMP_NUM_THREADS says, else as many as multiply fastest. No result depends on it but for
+    rounding."""
     optimizer: str = "adamw"
     """`adamw`, or `muon`: for the matrices of the encoder's layers, with AdamW for the rest."""
     lr: float | None = None

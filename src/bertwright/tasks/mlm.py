@@ -15,7 +15,7 @@ from ..encoders.base import Encoder
 from ..errors import RecipeError
 from ..flow import Batch, Document, Example, Loss, Vocabulary
 from ..seeds import Draws
-from ..sums import ratio
+from ..sums import occurrences, ratio
 from .base import Task
 
 
@@ -100,7 +100,7 @@ class MaskedLM(Task):
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         targets = batch.labels[self.name].values
         predicted = encoder.token_loss(head, encoder(batch)[batch.rows(self.name)], targets, self.z_loss)
-        seen = torch.bincount(targets, minlength=batch.vocabulary.size)
+        seen = occurrences(targets, batch.vocabulary.size)
         measures = {"mlm.loss": predicted.nats, "mlm.correct": predicted.correct, "mlm.targets": seen}
         return Loss({self.name: predicted.total}, measures)
 

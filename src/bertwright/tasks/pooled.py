@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..flow import Batch, Example, Loss
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
+from ..sums import occurrences
 from .base import Task
 
 
@@ -47,7 +48,7 @@ class PooledTask(Task):
         logits = self.logits(encoder, head, batch)[self.name].float()
         true, number = batch.labels[self.name].values, self.number_of_classes
         total = F.cross_entropy(logits, true, reduction="sum")
-        confusion = torch.bincount(true * number + logits.detach().argmax(-1), minlength=number**2).view(number, number)
+        confusion = occurrences(true * number + logits.detach().argmax(-1), number**2).view(number, number)
         return Loss({self.name: total}, {f"{self.name}.loss": total.detach(), f"{self.name}.confusion": confusion})
 
     def _sums(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
