@@ -30,6 +30,15 @@ def finetune(
     lr: options.Rate = None,
     length: options.Length = None,
     freeze: options.Freeze = None,
+    unfreeze: Annotated[
+        float | None, typer.Option(help="The share of the run over which layers begin to train, the last first.")
+    ] = None,
+    layer_decay: Annotated[
+        float | None, typer.Option(help="Each layer down has its rate multiplied by this, as in 0.9.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Ends after so many judgements in a row that are no better.")
+    ] = None,
     seed: options.Seed = 1,
     sets: options.Sets = None,
     as_json: options.Json = False,
@@ -56,5 +65,8 @@ def finetune(
         "train.budget": budget,
         "train.batch_size": batch_size,
         "train.lr": lr,
+        "train.unfreeze": unfreeze,
+        "train.layer_decay": layer_decay,
+        "train.patience": patience,
     }
     carry_out(nested(given), sets, as_json)
