@@ -51,3 +51,15 @@ def test_bad_use(call: Call, pretrained: Path, tmp_path: Path, options: list[str
     assert (status, out) == (2, "")
     assert why in err
     assert err.count("\n") == 1
+
+
+def test_finetuning_from_several_seeds(call: Call, pretrained: Path, labelled: Path, tmp_path: Path) -> None:
+    words = ["finetune", pretrained, "--train", labelled, "--out", tmp_path / "out", "--steps", 2, "--seeds", 2]
+    status, table, _ = call(*words)
+    assert status == 0
+    assert "seed 1    seed 2" in table
+    status, said, noise = call(*words, "--json")
+    assert (status, noise) == (0, "")
+    assert json.loads(said) == json.loads((tmp_path / "out" / "seeds.json").read_text(encoding="utf-8"))
+    assert json.loads(said)["seeds"] == [1, 2]
+    assert call(*words[:-2]).status == 2

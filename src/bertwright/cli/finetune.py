@@ -9,7 +9,7 @@ import typer
 
 from ..errors import RecipeError
 from . import options
-from .recipes import carry_out, nested
+from .recipes import carry_out, carry_out_seeds, nested
 
 
 def finetune(
@@ -40,6 +40,9 @@ def finetune(
         int | None, typer.Option(help="Ends after so many judgements in a row that are no better.")
     ] = None,
     seed: options.Seed = 1,
+    seeds: Annotated[
+        int | None, typer.Option(help="So many runs, OUT/seed-1 and on, and what they come to on average.")
+    ] = None,
     sets: options.Sets = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -69,4 +72,7 @@ def finetune(
         "train.layer_decay": layer_decay,
         "train.patience": patience,
     }
-    carry_out(nested(given), sets, as_json)
+    if seeds is None:
+        carry_out(nested(given), sets, as_json)
+    else:
+        carry_out_seeds(nested(given), sets, seeds, as_json)
