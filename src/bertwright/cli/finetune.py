@@ -9,7 +9,7 @@ import typer
 
 from ..errors import RecipeError
 from . import options
-from .recipes import carry_out, nested
+from .recipes import carry_out, carry_out_seeds, nested
 
 
 def finetune(
@@ -30,7 +30,19 @@ def finetune(
     lr: options.Rate = None,
     length: options.Length = None,
     freeze: options.Freeze = None,
+    unfreeze: Annotated[
+        float | None, typer.Option(help="The share of the run over which layers begin to train, the last first.")
+    ] = None,
+    layer_decay: Annotated[
+        float | None, typer.Option(help="Each layer down has its rate multiplied by this, as in 0.9.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Ends after so many judgements in a row that are no better.")
+    ] = None,
     seed: options.Seed = 1,
+    seeds: Annotated[
+        int | None, typer.Option(help="So many runs, OUT/seed-1 and on, and what they come to on average.")
+    ] = None,
     sets: options.Sets = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -56,5 +68,11 @@ def finetune(
         "train.budget": budget,
         "train.batch_size": batch_size,
         "train.lr": lr,
+        "train.unfreeze": unfreeze,
+        "train.layer_decay": layer_decay,
+        "train.patience": patience,
     }
-    carry_out(nested(given), sets, as_json)
+    if seeds is None:
+        carry_out(nested(given), sets, as_json)
+    else:
+        carry_out_seeds(nested(given), sets, seeds, as_json)

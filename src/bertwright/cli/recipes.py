@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,3 +31,16 @@ def carry_out(tables: Mapping[str, Any], sets: list[str] | None, as_json: bool) 
     with Terminal(quiet=as_json) as terminal, ending_on_signals(Stop()) as stop:
         home = run(recipe, terminal, stop)
     print_run(home, as_json)
+
+
+def carry_out_seeds(tables: Mapping[str, Any], sets: list[str] | None, number: int, as_json: bool) -> None:
+    """As `carry_out`, from several seeds, with a table of what they came to."""
+    from ..run.run import Stop
+    from ..run.several import several, written
+    from ..run.spec import Recipe, overridden
+    from .terminal import Terminal, ending_on_signals
+
+    recipe = Recipe.of(overridden(tables, tuple(sets or ())))
+    with Terminal(quiet=as_json) as terminal, ending_on_signals(Stop()) as stop:
+        summary = several(recipe, number, terminal, stop)
+    print(json.dumps(summary.facts(), ensure_ascii=False) if as_json else "\n".join(written(summary)))

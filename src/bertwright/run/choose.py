@@ -142,6 +142,7 @@ def check(recipe: Recipe) -> None:
         "data.start_length": (recipe.data.start_length, 8),
         "save.keep": (recipe.save.keep, 1),
         "save.every": (recipe.save.every, 1),
+        "train.patience": (train.patience, 1),
         "evaluate.every": (recipe.evaluate.every, 1),
         "evaluate.examples": (recipe.evaluate.examples, 0),
         "train.weight_decay": (train.weight_decay, 0),
@@ -164,5 +165,9 @@ def check(recipe: Recipe) -> None:
     for name, share in {f"train.{key}": getattr(train, key) for key in shares}.items():
         if share is not None and not 0 <= share < 1:
             raise RecipeError(f"{name} is a share from 0 up to 1, not {share}")
+    if not 0 < train.layer_decay <= 1:
+        raise RecipeError(f"train.layer_decay is a factor above 0 and up to 1, not {train.layer_decay}")
+    if not 0 <= train.unfreeze <= 1:
+        raise RecipeError(f"train.unfreeze is a share from 0 to 1, not {train.unfreeze}")
     if recipe.save.model not in (None, "last", "best"):
         raise RecipeError(f"save.model is last or best, not {recipe.save.model!r}")

@@ -98,6 +98,12 @@ class Train:
     asked for where a run goes on to another number."""
     average: float = 0.0
     """How much of itself the running average of the weights keeps a step, as in 0.999; 0: there is none."""
+    layer_decay: float = 1.0
+    """What the rate is multiplied by for each layer down from the head; 1: the same rate everywhere."""
+    unfreeze: float = 0.0
+    """The share of the horizon over which the encoder begins to train, layer by layer from the last; 0: at once."""
+    patience: int | None = None
+    """How many judgements in a row may be no better than the best before the run ends; by default it does not."""
     weight_decay: float = 0.01
     clip: float = 1.0
     dropout: float | None = None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from ..tasks.model import Model
 from ..train.average import Average
 from ..train.checkpoint import folder_of, prune
 from ..train.compiling import as_written, compile_each, compiles
+from ..train.depth import Thaw, rates
 from ..train.loop import Loop, Step, measure
 from ..train.optim import optimizer
 from ..train.precision import device, resolve
@@ -55,13 +57,13 @@ def loop_of(recipe: Recipe, model: Model, feed: Callable[[int], list[Batch]], st
     """The loop that trains a model as a recipe with its defaults filled in says, for a run of so many steps."""
     train = recipe.train
     warmup = round(train.warmup * (train.horizon or steps))
-    rates = {"lr": train.lr or 0.0, "matrix_lr": train.matrix_lr, "weight_decay": train.weight_decay}
+    peaks = {"lr": train.lr or 0.0, "matrix_lr": train.matrix_lr, "weight_decay": train.weight_decay}
     if compiles(train.compile, device()):
         compile_each(model.encoder.layers)
     return Loop(
         model,
         feed,
-        optimizer(train.optimizer, model, **rates),
+        optimizer(train.optimizer, model, **peaks, rates=rates(model, train.layer_decay)),
         lambda step: factor(train.schedule, step, steps=steps, warmup=warmup, decay=train.decay),
         clip=train.clip,
         precision=resolve(train.precision, device()),
@@ -87,7 +89,9 @@ class Training:
     def __post_init__(self) -> None:
         self.steps = self.recipe.train.steps or 1
         self.loop = loop_of(self.recipe, self.model, self.feed, self.steps)
+        self._thaw = Thaw(self.model, round(self.recipe.train.unfreeze * (self.recipe.train.horizon or self.steps)))
         self._heldout: Mapping[str, float] = {}
+        self._stale = 0
         self._window: list[Sums] = []
         self._tokens, self._waited = 0, 0.0
         self._since = time.perf_counter()
@@ -106,15 +110,23 @@ class Training:
         self._load(checkpoint)
         window = self.folder.restore(self.loop, checkpoint)
         self._window = [{name: value.to(device()) for name, value in window.items()}] if window else []
-        self.best, self._heldout = state["best"], state["heldout"]
+        self.best, self._heldout, self._stale = state["best"], state["heldout"], state["stale"]
         self.show.say(f"Going on from step {self.loop.step} of {self.steps}.")
 
     def go(self, stop: Stop) -> None:
         """All steps that are left, then the model."""
         with closing(self.loop.steps(self.steps)) as steps:
-            for step in steps:
+            self._thaw(self.loop.step)
+            while not self._given_up and (step := next(steps, None)):
                 self._after(step, stop)
+                self._thaw(step.number)
+        if self._given_up:
+            self.show.say(f"No better for {self._stale} judgements: stopped at step {self.loop.step} of {self.steps}.")
         self._finish()
+
+    @property
+    def _given_up(self) -> bool:
+        return self._stale >= (self.recipe.train.patience or inf)
 
     def _after(self, step: Step, stop: Stop) -> None:
         self._heldout = {}  # What was measured at an earlier step says nothing of this one.
@@ -122,6 +134,7 @@ class Training:
         due = [step.number % (every or 1) == 0 for every in (self.recipe.evaluate.every, self.recipe.save.every)]
         last = step.number == self.steps
         improved = (due[0] or last) and self._judge()
+        last = last or self._given_up
         if due[1] or last or improved or stop.asked:
             self._save()
         if stop.asked and not last:
@@ -170,12 +183,14 @@ class Training:
         self.show.step(self.loop.step, self.steps, {f"heldout {k}": v for k, v in self._heldout.items()})
         score = self.source.task.score(self._heldout)
         if self.best and score <= self.best["score"]:
+            self._stale += 1
             return False
+        self._stale = 0
         self.best = {"step": self.loop.step, "score": score, "report": self._heldout}
         return self.recipe.save.model == "best"
 
     def _save(self) -> None:
-        state = {"run": self.provenance.run, "best": self.best, "heldout": self._heldout}
+        state = {"run": self.provenance.run, "best": self.best, "heldout": self._heldout, "stale": self._stale}
         self.folder.save(self.loop, state, add(self._window), lambda path: self._write(path, self._heldout))
         best = self.best.get("step") if self.recipe.save.model == "best" else None
         prune(self.folder.home, keep=self.recipe.save.keep, best=best)

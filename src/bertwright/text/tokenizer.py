@@ -99,6 +99,13 @@ class Tokenizer:
         encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.int64) for encoding in encodings]
 
+    def encode_words(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each text its ids [n], as `encode` has them, and of which word each is [n], as the tokenizer cuts."""
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        # What was cut out before words were has none, and is one of its own.
+        words = [[-at - 1 if word is None else word for at, word in enumerate(e.word_ids)] for e in encodings]
+        return [(np.array(e.ids, np.int64), np.array(of, np.int64)) for e, of in zip(encodings, words, strict=True)]
+
     def encode_with_special(self, text: str) -> np.ndarray:
         """Ids [n], int64, where "[MASK]" and its like in the text are the special tokens; none are added around."""
         return np.array(self._parsing.encode(text, add_special_tokens=False).ids, np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,14 +13,21 @@ from ..tasks.model import Model
 
 OPTIMIZERS = ("adamw", "muon")
 Named = tuple[str, Tensor]
+Rates = Callable[[str], float]
+"""The share of the peak rate that a parameter gets, by its name."""
 
 
-def adamw(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
+def alike(name: str) -> float:
+    """Every parameter at the peak rate."""
+    return 1.0
+
+
+def adamw(model: nn.Module, *, lr: float, weight_decay: float, rates: Rates = alike) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, ICLR 2019) with BERT's betas; biases and norms do not decay, frozen ones stay."""
-    return _adamw(_trained(model), lr, weight_decay)
+    return _adamw(_trained(model), lr, weight_decay, rates)
 
 
-def muon(model: Model, *, lr: float, matrix_lr: float, weight_decay: float) -> Several:
+def muon(model: Model, *, lr: float, matrix_lr: float, weight_decay: float, rates: Rates = alike) -> Several:
     """Muon for the matrices of the encoder's layers, at the peak rate `matrix_lr`; AdamW at `lr` for the rest.
 
     The rest is embeddings, heads, and whatever is no matrix (Jordan et al., "Muon: an optimizer for hidden layers in
@@ -30,17 +37,23 @@ def muon(model: Model, *, lr: float, matrix_lr: float, weight_decay: float) -> S
     matrices = {name for name, p in model.named_parameters() if name.startswith("encoder.layers.") and p.ndim == 2}
     hidden = [(name, p) for name, p in _trained(model) if name in matrices]
     rest = [(name, p) for name, p in _trained(model) if name not in matrices]
-    own = [_adamw(rest, lr, weight_decay)] if rest else []
-    return Several([*own, *([StackedMuon(hidden, _stacks(model), matrix_lr, weight_decay)] if hidden else [])])
+    own = [_adamw(rest, lr, weight_decay, rates)] if rest else []
+    groups = [StackedMuon(same, _stacks(model), matrix_lr * share, weight_decay) for share, same in _by(rates, hidden)]
+    return Several([*own, *groups])
 
 
-def optimizer(kind: str, model: Model, *, lr: float, matrix_lr: float, weight_decay: float) -> AnyOptimizer:
-    """The optimizer called `kind`, for all of the model that trains. Raises RecipeError for an unknown one."""
+def optimizer(
+    kind: str, model: Model, *, lr: float, matrix_lr: float, weight_decay: float, rates: Rates = alike
+) -> AnyOptimizer:
+    """The optimizer called `kind`, for all of the model that trains; its first group has the highest of the rates.
+
+    Raises RecipeError for an unknown one.
+    """
     if kind not in OPTIMIZERS:
         raise RecipeError(f"unknown optimizer {kind!r}; known are {', '.join(OPTIMIZERS)}")
     if kind == "muon":
-        return muon(model, lr=lr, matrix_lr=matrix_lr, weight_decay=weight_decay)
-    return adamw(model, lr=lr, weight_decay=weight_decay)
+        return muon(model, lr=lr, matrix_lr=matrix_lr, weight_decay=weight_decay, rates=rates)
+    return adamw(model, lr=lr, weight_decay=weight_decay, rates=rates)
 
 
 class StackedMuon(torch.optim.Muon):
@@ -116,12 +129,19 @@ def load_state_tensors(optimizer: AnyOptimizer, tensors: Mapping[str, Tensor]) -
         part.state[parameter][quantity] = value.to(device)
 
 
-def _adamw(named: list[Named], lr: float, weight_decay: float) -> torch.optim.AdamW:
+def _adamw(named: list[Named], lr: float, weight_decay: float, rates: Rates) -> torch.optim.AdamW:
     groups = [
-        {"params": [(name, p) for name, p in named if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [(name, p) for name, p in named if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [(name, p) for name, p in same if (p.ndim > 1) is matrices], "lr": lr * share, "weight_decay": decay}
+        for share, same in _by(rates, named)
+        for matrices, decay in ((True, weight_decay), (False, 0.0))
     ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def _by(rates: Rates, named: list[Named]) -> list[tuple[float, list[Named]]]:
+    """The parameters by their share of the rate, the highest first."""
+    shares = sorted({rates(name) for name, _ in named}, reverse=True)
+    return [(share, [one for one in named if rates(one[0]) == share]) for share in shares]
 
 
 def _trained(model: nn.Module) -> list[Named]:
