@@ -17,7 +17,7 @@ from ..flow import Document
 from ..tasks.model import Model
 from ..train.memory import keep_memory
 from ..train.precision import device
-from .choose import check, task_of, with_defaults, with_lengths
+from .choose import check, task_of, with_architecture, with_defaults, with_lengths
 from .drawing import draw
 from .fitting import fitted
 from .footing import footing
@@ -61,7 +61,9 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
     known = folder.resolved()
     recipe = known or asked
     check(recipe)
-    source = open_source(recipe, task_of(recipe.task, recipe.tasks))
+    task = task_of(recipe.task, recipe.tasks)
+    recipe = with_architecture(recipe, task)
+    source = open_source(recipe, task)
     recipe = known or fitted(recipe, source)
     model, tensors = begin(recipe, source.task, source.tokenizer)
     recipe = known or with_defaults(recipe, source.task, model.encoder.config.hidden_size)
