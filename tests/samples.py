@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import tokenizers
 import torch
 from tokenizers import models, normalizers, pre_tokenizers
-from transformers import BertConfig
+from transformers import BertConfig, ElectraConfig
 
 from bertwright.data.feed import Feed
 from bertwright.data.pack import pack
@@ -94,9 +94,12 @@ def rows(task: LabelledTask, length: int = 24) -> Rows:
     return Rows(fields, tokenizer(), length)
 
 
-def encoder(vocab_size: int = 60, dropout: float = 0.0, seed: int = 1) -> Encoder:
+_CONFIGS = {"bert": BertConfig, "electra": partial(ElectraConfig, embedding_size=32, summary_last_dropout=0.0)}
+
+
+def encoder(vocab_size: int = 60, dropout: float = 0.0, seed: int = 1, arch: str = "bert") -> Encoder:
     """Two layers of 32, weights drawn wide enough that attention is not uniform."""
-    config = BertConfig(
+    config = _CONFIGS[arch](
         vocab_size=vocab_size,
         hidden_size=32,
         num_hidden_layers=2,
@@ -111,8 +114,8 @@ def encoder(vocab_size: int = 60, dropout: float = 0.0, seed: int = 1) -> Encode
 
 
 def model(task: Task, vocab_size: int = 60, dropout: float = 0.0, seed: int = 1) -> Model:
-    """The task's head on `encoder(...)`, both drawn from the seed."""
-    made = Model(encoder(vocab_size, dropout, seed), task)
+    """The task's head on `encoder(...)`, of the architecture that it is for, both drawn from the seed."""
+    made = Model(encoder(vocab_size, dropout, seed, task.arch or "bert"), task)
     laws.draw(made.head, seed, "paper", spread=0.1)
     return made
 

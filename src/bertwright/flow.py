@@ -105,6 +105,8 @@ class Batch:
     labels: Mapping[str, Labels] = field(default_factory=dict)
     reads: Tensor | None = None
     """[R] the tokens whose vectors some head reads, ascending; None: all of them."""
+    draws: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the host drew, by each example's own key, for what only the device can decide."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -133,9 +135,19 @@ class Batch:
         reads = None if self.labels and self.reads is None else torch.unique(covered)
         return replace(self, labels={**self.labels, name: Labels(positions, values)}, reads=reads)
 
+    def only(self, name: str) -> Batch:
+        """The batch with the predictions `name` alone, whose positions ascend."""
+        positions = self.labels[name].positions
+        reads = positions if len(positions) else self.firsts[:1]
+        return replace(self, labels={name: self.labels[name]}, reads=reads)
+
     def with_ids(self, ids: Tensor) -> Batch:
         """The batch with other input ids [N]."""
         return replace(self, ids=ids)
+
+    def with_draws(self, **draws: Tensor) -> Batch:
+        """The batch with more draws."""
+        return replace(self, draws={**self.draws, **draws})
 
     def rows(self, name: str) -> Tensor:
         """[M] where the encoder's output holds the vectors that the predictions `name` are made from."""
@@ -155,6 +167,7 @@ class Batch:
             cu_seqlens=change(self.cu_seqlens),
             labels={name: Labels(change(at), change(values)) for name, (at, values) in self.labels.items()},
             reads=None if self.reads is None else change(self.reads),
+            draws={name: change(drawn) for name, drawn in self.draws.items()},
         )
 
 

@@ -21,7 +21,7 @@ from samples import batch_of, corpus, examples, feed, model, rows, speech, token
 from bertwright.data.pack import pack
 from bertwright.data.rows import Rows
 from bertwright.encoders.base import Encoder
-from bertwright.errors import BertwrightError
+from bertwright.errors import BertwrightError, RecipeError
 from bertwright.flow import Batch, Document, Example, Row
 from bertwright.named import find, names
 from bertwright.run import writing
@@ -29,7 +29,7 @@ from bertwright.run.choose import task_of
 from bertwright.run.provenance import Provenance
 from bertwright.seeds import Draws
 from bertwright.sums import add
-from bertwright.tasks.base import LabelledTask, Task
+from bertwright.tasks.base import Companion, LabelledTask, Task
 from bertwright.tasks.model import Model
 from bertwright.train.loop import Loop
 from bertwright.train.optim import adamw
@@ -239,13 +239,21 @@ def test_head_tensors_have_transformers_names(name: str) -> None:
     known = whole.hf_names()
     assert set(known) == {own for own, _ in whole.named_parameters()}
     assert len(set(known.values())) == len(known)
-    theirs = getattr(transformers, writing.architecture(whole))
+    heads = {known[own]: p.shape for own, p in whole.named_parameters() if own.startswith("head.")}
+    config = type(whole.encoder.config).from_dict(whole.encoder.config.to_dict() | whole.task.config_changes())
+    models = {f"{folder}/": one for folder, one in whole.task.companions(whole.encoder).items()}
     if whole.task.hf_class:
-        config = type(whole.encoder.config).from_dict(whole.encoder.config.to_dict() | whole.task.config_changes())
-        shapes = {key: value.shape for key, value in theirs(config).named_parameters()}
-        heads = {known[own]: p.shape for own, p in whole.named_parameters() if own.startswith("head.")}
-        assert heads
-        assert {key: shapes.get(key) for key in heads} == heads
+        models[""] = Companion(config, writing.architecture(whole), "")
+    for prefix, (config, architecture, _) in models.items():
+        theirs = getattr(transformers, architecture)(config)
+        shapes = {f"{prefix}{key}": value.shape for key, value in theirs.named_parameters()}
+        own = {key: shape for key, shape in heads.items() if key[: key.find("/") + 1] == prefix}
+        assert own
+        assert {key: shapes.get(key) for key in own} == own
+
+
+def arch_of(encoder: Encoder) -> str:
+    return type(encoder).__module__.rpartition(".")[2]
 
 
 @every_task
@@ -264,6 +272,10 @@ def test_the_encoder_goes_on_to_every_other_task(name: str, tmp_path: Path) -> N
         for own, value in whole.encoder.named_parameters():
             assert torch.equal(encoder.get_parameter(own), value), own
         fresh = model(task_called(other), SIZE)
+        if fresh.task.arch not in ("", arch_of(encoder)):
+            with pytest.raises(RecipeError, match=f"{fresh.task.arch}"):
+                Model(encoder, fresh.task)
+            continue
         started = Model(encoder, fresh.task)
         started.head.load_state_dict(fresh.head.state_dict())
         loss = total(started, labelled(other, group_for(other)))

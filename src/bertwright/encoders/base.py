@@ -19,7 +19,7 @@ from ..flow import Batch, Vocabulary
 from ..nn.cross_entropy import TokenLoss
 from ..nn.dropout import Dropout
 from ..nn.heads import Predictor
-from ..nn.rounding import evened, in_even_rows
+from ..nn.rounding import in_even_rows, in_even_tokens
 from . import laws
 from .exchange import Checkpoint, one_line
 from .folders import checkpoint_folder
@@ -61,6 +61,9 @@ class Encoder(nn.Module, Architecture):
     def encode(self, batch: Batch) -> Tensor:
         """[R, H] at `batch.reads` as they come, or [N, H], of a batch whose sequences fit."""
 
+    classifier_name: ClassVar[str] = "classifier"
+    """What transformers calls the last layer of a classifier of sequences, which stands on a `pooler`."""
+
     @abstractmethod
     def pooler(self) -> nn.Module:
         """A fresh part for heads: the first tokens' vectors [S, H] -> [S, H]."""
@@ -97,11 +100,7 @@ class Encoder(nn.Module, Architecture):
     def forward(self, batch: Batch) -> Tensor:
         """[R, H] at `batch.reads`, or [N, H]. Raises InputError for a sequence longer than the config's positions."""
         self._refuse_longer(batch)
-        even = evened(batch)
-        hidden = self.encode(even)
-        if even.reads is None or batch.reads is None:
-            return hidden[: batch.tokens]
-        return hidden if even.reads is batch.reads else hidden[torch.searchsorted(even.reads, batch.reads)]
+        return in_even_tokens(self.encode, batch)
 
     def logits(self, predictor: nn.Module, hidden: Tensor) -> Tensor:
         """[M, H] -> [M, V], by a `predictor` and the word embeddings, which stay the encoder's own."""

@@ -76,31 +76,57 @@ class Checkpoint:
         """Copies tensors into the parameters of `module`, which `names` maps to transformers' names (see `hf_names`).
 
         The checkpoint may carry the base model's prefix or not, names of old, and tied copies: what `kind` says of
-        them, by default the architecture here that reads the config's model type. `optional` says which of
-        transformers' names may be missing: these, those for which it is true, or (None) all of them. Raises
+        them, by default the architecture here that reads the config's model type. A name as `generator/...` is of the
+        checkpoint in the folder `generator` of this one. `optional` says which of transformers' names may be missing:
+        these, those for which it is true, or (None) all of them. Raises
         CheckpointError, naming both sides, when a shape differs or a tensor is missing that may not be; then nothing
         has been copied.
         """
         kind = kind or reading(self.config.model_type)
         if kind is None:
             raise CheckpointError(f"{self.path}: no architecture here reads model_type {self.config.model_type!r}")
+        by_folder: dict[str, dict[str, str]] = {"": {}}
+        for own, name in names.items():
+            folder = name[: name.find("/") + 1]
+            by_folder.setdefault(folder, {})[own] = name.removeprefix(folder)
+        parts = {folder: self._inner(folder) for folder in by_folder}
+        matches = {
+            folder: part._matched(module, by_folder[folder], folder, _predicate(optional), kind)
+            for folder, part in parts.items()
+        }
+        for folder, (pairs, _) in matches.items():
+            for own, (_, key) in pairs.items():
+                if key is not None:
+                    with torch.no_grad():
+                        module.get_parameter(own).copy_(parts[folder].tensor(key))
+        found = [(folder + name, key) for folder, (pairs, _) in matches.items() for name, key in pairs.values()]
+        return Loaded([name for name, key in found if key], [name for name, key in found if not key], matches[""][1])
+
+    def _inner(self, folder: str) -> Checkpoint:
+        """The checkpoint in a folder of this one, without a tensor where there is none."""
+        path = self.path / folder
+        if not folder:
+            return self
+        return Checkpoint.open(path) if path.is_dir() else Checkpoint(path, self.config, {})
+
+    def _matched(
+        self,
+        module: nn.Module,
+        names: Mapping[str, str],
+        prefix: str,
+        may_miss: Callable[[str], bool],
+        kind: type[Architecture],
+    ) -> tuple[dict[str, tuple[str, str | None]], list[str]]:
+        """By our own name, that of transformers and that as stored; and what is stored besides."""
         stored = _Stored(self.files, kind)
         pairs = {own: (name, stored.find(name)) for own, name in names.items()}
-        missing = [name for name, key in pairs.values() if key is None]
-        may_miss = _predicate(optional)
-        if needed := [name for name in missing if not may_miss(name)]:
-            raise CheckpointError(
-                f"{self.path}: {_two_sides(needed, stored.left({k for _, k in pairs.values() if k}))}"
-            )
+        unused = stored.left({key for _, key in pairs.values() if key})
+        if needed := [name for name, key in pairs.values() if key is None and not may_miss(prefix + name)]:
+            raise CheckpointError(f"{self.path}: {_two_sides(needed, unused)}")
         self._check_shapes(module, pairs)
         if any(stored.is_decoders(name) for name, _ in pairs.values()):
             self._check_tied(stored, kind)
-        for own, (_, key) in pairs.items():
-            if key is not None:
-                with torch.no_grad():
-                    module.get_parameter(own).copy_(self.tensor(key))
-        used = {key for _, key in pairs.values() if key}
-        return Loaded([name for name, key in pairs.values() if key], missing, stored.left(used))
+        return pairs, unused
 
     def tensor(self, key: str) -> Tensor:
         """One tensor, by its name as stored."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cross_entropy import TokenLoss, linear_cross_entropy
+from .dropout import Dropout
 from .layers import Activation
 from .rounding import in_even_rows
 
@@ -37,20 +38,43 @@ class NormPooler(nn.Module):
         return self.norm(self.activation(self.dense(first)))
 
 
+class GeluPooler(nn.Module):
+    """ELECTRA's before a classifier: dropout, a dense layer and GELU (Clark et al., "ELECTRA", ICLR 2020)."""
+
+    def __init__(self, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """[S, H] -> [S, H]"""
+        return F.gelu(self.dense(self.dropout(first)))
+
+
 class Predictor(nn.Module):
-    """Logits over the vocabulary, by the word embeddings themselves; the embeddings stay the encoder's own."""
+    """Logits over the vocabulary, by the word embeddings themselves; the embeddings stay the encoder's own.
+
+    `width` is that of the word embeddings E, where it is not the hidden size.
+    """
 
     def __init__(
-        self, hidden: int, vocab_size: int, eps: float, activation: Activation, *, inner_biases: bool = True
+        self,
+        hidden: int,
+        vocab_size: int,
+        eps: float,
+        activation: Activation,
+        *,
+        inner_biases: bool = True,
+        width: int | None = None,
     ) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden, hidden, bias=inner_biases)
-        self.norm = nn.LayerNorm(hidden, eps, bias=inner_biases)
+        self.dense = nn.Linear(hidden, width or hidden, bias=inner_biases)
+        self.norm = nn.LayerNorm(width or hidden, eps, bias=inner_biases)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         self.activation = activation
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """[M, H] and the word embeddings [V, H] -> logits [M, V]"""
+        """[M, H] and the word embeddings [V, E] -> logits [M, V]"""
         return F.linear(self._transformed(hidden), embedding, self.bias)
 
     def loss(self, hidden: Tensor, embedding: Tensor, targets: Tensor, z_loss: float) -> TokenLoss:

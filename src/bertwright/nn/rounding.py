@@ -37,6 +37,15 @@ def evened(batch: Batch) -> Batch:
     return _with_reads(_with_tokens(batch))
 
 
+def in_even_tokens(encode: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+    """`encode(batch)`, [R, H] at `batch.reads` or [N, H], called on the evened batch."""
+    even = evened(batch)
+    hidden = encode(even)
+    if even.reads is None or batch.reads is None:
+        return hidden[: batch.tokens]
+    return hidden if even.reads is batch.reads else hidden[torch.searchsorted(even.reads, batch.reads)]
+
+
 def in_even_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`function(x)` for a function of each row of x [M, ...] alone, called on a rounded number of rows."""
     more = rounded(len(x)) - len(x) if x.device.type == "cpu" else 0

@@ -14,7 +14,7 @@ from ..data.rows import Rows
 from ..encoders.base import Encoder
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
-from ..encoders.naming import hf_names
+from ..encoders.naming import FOLDER, Architecture, hf_names, reading
 from ..errors import CheckpointError, InputError, RecipeError
 from ..flow import Batch, Document, Example, Row
 from ..named import find, names
@@ -151,10 +151,11 @@ def task_of_checkpoint(source: Checkpoint) -> Task:
 
 def _task_of_class(source: Checkpoint) -> Task:
     kind = next(iter(source.config.architectures or []), "")
-    if kind.endswith("ForPreTraining"):
-        return task_of("mlm+nsp", {})
     for name in names(_FOLDER):
         task = find(_FOLDER, name, Task)
-        if task is not Joint and kind.endswith(f"For{task.hf_class}"):
+        fits = not task.arch or find(FOLDER, task.arch, Architecture) is reading(source.config.model_type)
+        if task is not Joint and fits and kind.endswith(f"For{task.hf_class}"):
             return task.of_config(source.config)
+    if kind.endswith("ForPreTraining"):
+        return task_of("mlm+nsp", {})
     raise CheckpointError(f"{source.path} is a {kind or 'bare encoder'}, which has no head that a task here knows")

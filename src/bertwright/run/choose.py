@@ -42,6 +42,17 @@ def task_of(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Task:
     return parts[0] if len(parts) == 1 else Joint(parts=parts)
 
 
+def with_architecture(recipe: Recipe, task: Task) -> Recipe:
+    """The recipe with the architecture filled in. Raises RecipeError when the task is for another than it names."""
+    named = recipe.encoder.arch
+    if named and task.arch and named != task.arch:
+        raise RecipeError(
+            f"{task.name} is for the architecture {task.arch}, not {named}: leave out --arch (encoder.arch), "
+            f"or use --arch {task.arch}"
+        )
+    return replace(recipe, encoder=replace(recipe.encoder, arch=named or task.arch or "bert"))
+
+
 def settings_of(name: str, task: Task) -> dict[str, Mapping[str, Any]]:
     """The settings from which `task_of` makes the task again."""
     parts = task.parts if isinstance(task, Joint) else (task,)

@@ -21,7 +21,7 @@ from ..tasks.model import Model
 from ..train.memory import keep_memory
 from ..train.precision import device
 from ..train.threads import threads
-from .choose import check, task_of, with_defaults, with_lengths
+from .choose import check, task_of, with_architecture, with_defaults, with_lengths
 from .drawing import draw
 from .fitting import fitted
 from .footing import footing
@@ -65,7 +65,9 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
     known = folder.resolved()
     recipe = known or asked
     check(recipe)
-    source = open_source(recipe, task_of(recipe.task, recipe.tasks))
+    task = task_of(recipe.task, recipe.tasks)
+    recipe = with_architecture(recipe, task)
+    source = open_source(recipe, task)
     recipe = known or _threaded(fitted(recipe, source))
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     model, tensors = begin(recipe, source.task, source.tokenizer)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
+from ..named import find
+from ..tasks.base import Task
 from .spec import load
 
 DEFAULT = "modern"
@@ -41,6 +43,8 @@ def laid_over(tables: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     if "task" in given:
         parts = given["task"].split("+")
         merged["tasks"] = {name: table for name, table in merged.get("tasks", {}).items() if name in parts}
+        if any(find("bertwright.tasks", part, Task).arch for part in parts):
+            merged["encoder"] = {key: x for key, x in merged.get("encoder", {}).items() if key != "arch"}
     for key, value in given.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
     return merged

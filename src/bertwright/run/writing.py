@@ -28,14 +28,18 @@ LENGTH = 160
 
 
 def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance) -> None:
-    """Writes what transformers loads, and the provenance beside it, into the folder `path`."""
+    """Writes what transformers loads, and the provenance beside it, into the folder `path`; companions inside it."""
     names, config = model.hf_names(), type(model.encoder.config).from_dict(model.encoder.config.to_dict())
     for key, value in model.task.config_changes().items():
         setattr(config, key, value)
     tensors = {names[own]: parameter for own, parameter in model.named_parameters()}
-    exchange.save(path, config, tensors, architecture(model))
+    exchange.save(path, config, {n: x for n, x in tensors.items() if "/" not in n}, architecture(model))
     tokenizer.save(path, model.encoder.inputs)
     provenance.write(path)
+    for folder, one in model.task.companions(model.encoder).items():
+        own = {n.removeprefix(f"{folder}/"): x for n, x in tensors.items() if n.startswith((f"{folder}/", one.shares))}
+        exchange.save(path / folder, one.config, own, one.architecture)
+        tokenizer.save(path / folder, model.encoder.inputs)
 
 
 def architecture(model: Model) -> str:
@@ -59,19 +63,20 @@ def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
     Raises RunError when they differ, which would be a fault of bertwright.
     """
     model.eval()
-    theirs = _read_back(path, architecture(model)).eval()
     length = min(LENGTH, model.encoder.config.max_position_embeddings)
     words = ordinary_ids(tokenizer.vocabulary)
     ids = [generator("check", row).choice(words, length - 2) for row in range(2)]
     batch = pack([tokenizer.vocabulary.single(row) for row in ids], tokenizer.vocabulary)
-    said = theirs(input_ids=batch.ids.view(2, length))
-    expected = {key: value.flatten(0, -2) for key, value in said.items() if key.endswith("logits")}
     device = next(model.parameters()).device
-    ours = model.task.logits(model.encoder, model.head, model.task.asks(batch).to(device))
-    for key, logits in expected.items():
-        differ = [float((logits - own.cpu()).abs().max()) for own in ours.values() if own.shape == logits.shape]
-        if not any(difference < TOLERANCE for difference in differ):
-            raise RunError(f"{path}: transformers reads other {key} from it than were written (by {differ})")
+    asked = model.task.asks(batch).to(device)
+    ours = [own.cpu().flatten() for own in model.task.logits(model.encoder, model.head, asked).values()]
+    companions = {path / folder: one.architecture for folder, one in model.task.companions(model.encoder).items()}
+    for folder, kind in {path: architecture(model), **companions}.items():
+        said = _read_back(folder, kind).eval()(input_ids=batch.ids.view(2, length))
+        for key, logits in ((key, value.flatten()) for key, value in said.items() if key.endswith("logits")):
+            differ = [float((logits - own).abs().max()) for own in ours if own.shape == logits.shape]
+            if not any(difference < TOLERANCE for difference in differ):
+                raise RunError(f"{folder}: transformers reads other {key} from it than were written (by {differ})")
 
 
 def _read_back(path: Path, kind: str) -> PreTrainedModel:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .classify import Classify as Classify
     from .mlm import MaskedLM as MaskedLM
     from .nsp import NextSentence as NextSentence
+    from .rtd import ReplacedToken as ReplacedToken
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,19 @@ from ..encoders.base import Encoder
 from ..errors import RecipeError
 from ..flow import Batch, Document, Example, Loss, Row
 from ..seeds import Draws
+
+
+class Companion(NamedTuple):
+    """A model of its own that a head makes together with tensors of the encoder, beside the one that is trained.
+
+    It is written into a folder of the checkpoint; the head's tensors of it are named after that, as `generator/...`.
+    """
+
+    config: PretrainedConfig
+    architecture: str
+    """transformers' class"""
+    shares: str
+    """How transformers' names of the encoder's tensors begin that it has as well."""
 
 
 class Task(ABC):
@@ -30,6 +43,8 @@ class Task(ABC):
     """What it is learned from: documents of text, or labelled rows."""
     hf_class: ClassVar[str]
     """The end of the name of transformers' class with this head, as in `BertForMaskedLM`."""
+    arch: ClassVar[str] = ""
+    """The architecture that its head is for; empty: any."""
     cuts: ClassVar[bool] = False
     """Whether its examples are of a shape that only it can make."""
     changes_ids: ClassVar[bool] = False
@@ -62,6 +77,10 @@ class Task(ABC):
 
     def config_changes(self) -> dict[str, Any]:
         """What transformers' config of a model with this head says besides."""
+        return {}
+
+    def companions(self, encoder: Encoder) -> dict[str, Companion]:
+        """Models beside the one that is trained, by the folder of the checkpoint that they are written into."""
         return {}
 
     def at(self, done: float) -> Task:
@@ -164,6 +183,10 @@ class Joint(Task):
         return "PreTraining" if classes == pretraining else min(classes) if len(classes) == 1 else ""
 
     @property
+    def arch(self) -> str:  # type: ignore[override]
+        return next((part.arch for part in self.parts if part.arch), "")
+
+    @property
     def needs_other_documents(self) -> bool:  # type: ignore[override]
         return any(part.needs_other_documents for part in self.parts)
 
@@ -184,6 +207,9 @@ class Joint(Task):
 
     def config_changes(self) -> dict[str, Any]:
         return {key: value for part in self.parts for key, value in part.config_changes().items()}
+
+    def companions(self, encoder: Encoder) -> dict[str, Companion]:
+        return {name: one for part in self.parts for name, one in part.companions(encoder).items()}
 
     def at(self, done: float) -> Joint:
         return dataclasses.replace(self, parts=tuple(part.at(done) for part in self.parts))

@@ -77,7 +77,7 @@ class Classify(PooledTask, LabelledTask):
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
-        output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), "classifier")
+        output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), encoder.classifier_name)
         return pooled_head(encoder, output, Dropout(encoder.head_dropout))
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:

@@ -1,0 +1,148 @@
+"""ELECTRA: BERT's layers on embeddings that may be narrower than they are (Clark et al., "ELECTRA", ICLR 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import ElectraConfig, PretrainedConfig
+
+from ..flow import Batch
+from ..nn.dropout import Dropout
+from ..nn.heads import GeluPooler, Pooler, Predictor
+from ..nn.rounding import in_even_tokens
+from . import checking, postnorm
+from .base import Encoder
+from .laws import Part, Spread
+from .naming import called
+from .sizes import Size
+
+
+class Electra(Encoder):
+    model_types: ClassVar[tuple[str, ...]] = ("electra",)
+    base_prefix = "electra"
+    words_name = "embeddings.word_embeddings.weight"
+    decoder_name = "generator_lm_head"
+    old_endings: ClassVar[Mapping[str, str]] = {
+        "LayerNorm.gamma": "LayerNorm.weight",
+        "LayerNorm.beta": "LayerNorm.bias",
+    }
+    kept_buffers = ("embeddings.position_ids", "embeddings.token_type_ids")
+    inputs = ("input_ids", "token_type_ids", "attention_mask")
+    token_fields: ClassVar[Mapping[str, str]] = {"pad_token_id": "pad"}
+    classifier_name = "classifier.out_proj"
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        postnorm.check(config)
+        checking.at_least_one(config, "embedding_size")
+        width = config.embedding_size
+        self.config = config
+        self.words = called(nn.Embedding(config.vocab_size, width), "embeddings.word_embeddings")
+        self.places = called(nn.Embedding(config.max_position_embeddings, width), "embeddings.position_embeddings")
+        self.segments = called(nn.Embedding(config.type_vocab_size, width), "embeddings.token_type_embeddings")
+        self.norm = called(nn.LayerNorm(width, config.layer_norm_eps), "embeddings.LayerNorm")
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.project = _projection(config)
+        self.layers = postnorm.layers(config)
+
+    @classmethod
+    def sized(cls, size: Size, vocab_size: int) -> ElectraConfig:
+        """As BERT of that size: embeddings as wide as the layers."""
+        return ElectraConfig(
+            vocab_size=vocab_size,
+            embedding_size=size.hidden,
+            hidden_size=size.hidden,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            intermediate_size=size.intermediate,
+        )
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        return self.words
+
+    def embedded(self, batch: Batch) -> Tensor:
+        """[N, E]: words, segments and positions, which a `Generator` reads as well."""
+        hidden = self.words(batch.ids) + self.segments(batch.segments) + self.places(batch.positions)
+        return self.dropout(self.norm(hidden))
+
+    def encode(self, batch: Batch) -> Tensor:
+        return postnorm.through(self.layers, self.project(self.embedded(batch)), batch)
+
+    def pooler(self) -> GeluPooler:
+        pooler = GeluPooler(self.config.hidden_size, self.head_dropout)
+        called(pooler.dense, "classifier.dense")
+        return pooler
+
+    def pair_pooler(self) -> Pooler:
+        """BERT's, of its own name: transformers has no such model."""
+        pooler = Pooler(self.config.hidden_size)
+        called(pooler.dense, "pooler.dense")
+        return pooler
+
+    def predictor(self) -> Predictor:
+        return _predictor(self.config)
+
+    @property
+    def head_dropout(self) -> float:
+        share = self.config.classifier_dropout
+        return self.config.hidden_dropout_prob if share is None else share
+
+    def spread(self, name: str) -> Spread:
+        return Spread(self.config.initializer_range)
+
+    def part(self, name: str) -> Part | None:
+        """Behind a projection, nothing: what stands where in the embeddings does not in the layers."""
+        return postnorm.part(self.config, name) if isinstance(self.project, nn.Identity) else None
+
+
+class Generator(nn.Module):
+    """A narrower ELECTRA that predicts tokens, on the embeddings of another, which stay that one's own.
+
+    `config` is transformers' for the model that both make together, and `prefix` stands before all names.
+    """
+
+    def __init__(self, config: PretrainedConfig, prefix: str) -> None:
+        super().__init__()
+        postnorm.check(config)
+        self.config = config
+        self.project = _projection(config, f"{prefix}electra.")
+        self.layers = postnorm.layers(config, f"{prefix}electra.")
+        self.predictor = _predictor(config, prefix)
+
+    def forward(self, encoder: Electra, batch: Batch) -> Tensor:
+        """[R, h] at `batch.reads`, or [N, h]: what the predictor reads."""
+        return in_even_tokens(lambda even: self._encode(encoder, even), batch)
+
+    def _encode(self, encoder: Electra, batch: Batch) -> Tensor:
+        return postnorm.through(self.layers, self.project(encoder.embedded(batch)), batch)
+
+
+def narrowed(config: PretrainedConfig, share: float) -> PretrainedConfig:
+    """The config of a generator of that share of the width, at least one head and 1 wide, with the same embeddings."""
+    heads = max(1, round(share * config.num_attention_heads))
+    narrower = {
+        "hidden_size": heads * max(1, round(share * config.hidden_size / heads)),
+        "intermediate_size": max(1, round(share * config.intermediate_size)),
+        "num_attention_heads": heads,
+    }
+    return type(config).from_dict(config.to_dict() | narrower)
+
+
+def _projection(config: PretrainedConfig, prefix: str = "") -> nn.Module:
+    if config.embedding_size == config.hidden_size:
+        return nn.Identity()
+    return called(nn.Linear(config.embedding_size, config.hidden_size), f"{prefix}embeddings_project")
+
+
+def _predictor(config: PretrainedConfig, prefix: str = "") -> Predictor:
+    """With GELU, whatever the activation of the layers."""
+    predictor = Predictor(
+        config.hidden_size, config.vocab_size, config.layer_norm_eps, F.gelu, width=config.embedding_size
+    )
+    called(predictor.dense, f"{prefix}generator_predictions.dense")
+    called(predictor.norm, f"{prefix}generator_predictions.LayerNorm")
+    return called(predictor, f"{prefix}{Electra.decoder_name}")

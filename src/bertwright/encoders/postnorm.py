@@ -1,0 +1,82 @@
+"""What BERT and its near relations share: the stack of layers, by the names that transformers gives it."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PretrainedConfig
+from transformers.activations import ACT2FN
+
+from ..flow import Batch
+from ..nn.attention import Layout
+from ..nn.layers import Activation, PostNormLayer
+from . import checking
+from .laws import Part
+from .naming import called
+
+
+def layers(config: PretrainedConfig, prefix: str = "") -> nn.ModuleList:
+    """The layers, called `encoder.layer.0...` after the prefix."""
+    return nn.ModuleList(_layer(config, f"{prefix}encoder.layer.{n}") for n in range(config.num_hidden_layers))
+
+
+def through(stack: nn.ModuleList, hidden: Tensor, batch: Batch) -> Tensor:
+    """[N, H] through all layers: [R, H] at `batch.reads`, or [N, H]."""
+    layout = Layout.of(batch)
+    last = len(stack) - 1
+    for index, layer in enumerate(stack):
+        hidden = layer(hidden, layout, batch.reads if index == last else None)
+    return hidden
+
+
+def activation(config: PretrainedConfig) -> Activation:
+    return F.gelu if config.hidden_act == "gelu" else ACT2FN[config.hidden_act]
+
+
+def part(config: PretrainedConfig, name: str) -> Part | None:
+    """What the tensor of that name does in finding positions, where the embeddings are as wide as the layers."""
+    heads = config.num_attention_heads
+    if name == "embeddings.position_embeddings.weight":
+        return Part("positions", heads)
+    if scored := re.fullmatch(r"encoder\.layer\.(\d+)\.attention\.self\.(query|key)\.weight", name):
+        return Part("query" if scored[2] == "query" else "key", heads, int(scored[1]))
+    return None
+
+
+def check(config: PretrainedConfig) -> None:
+    """Raises RecipeError for a config that no such encoder can be built from."""
+    checking.at_least_one(
+        config, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+        "max_position_embeddings", "type_vocab_size",
+    )  # fmt: skip
+    checking.whole_heads(config)
+    checking.probabilities(config, "hidden_dropout_prob", "attention_probs_dropout_prob")
+    checking.activations(config, "hidden_act")
+    checking.only(config, position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
+
+
+def _layer(config: PretrainedConfig, prefix: str) -> PostNormLayer:
+    layer = PostNormLayer(
+        config.hidden_size,
+        config.num_attention_heads,
+        config.intermediate_size,
+        config.layer_norm_eps,
+        activation(config),
+    )
+    layer.dropout.p = config.hidden_dropout_prob
+    layer.attention_dropout.p = config.attention_probs_dropout_prob
+    parts = {
+        "attention.self.query": layer.query,
+        "attention.self.key": layer.key,
+        "attention.self.value": layer.value,
+        "attention.output.dense": layer.attention_output,
+        "attention.output.LayerNorm": layer.attention_norm,
+        "intermediate.dense": layer.intermediate,
+        "output.dense": layer.output,
+        "output.LayerNorm": layer.output_norm,
+    }
+    for name, one in parts.items():
+        called(one, f"{prefix}.{name}")
+    return layer
