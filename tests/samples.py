@@ -85,7 +85,8 @@ def speech(length: int = 24) -> list[Document]:
 
 def rows(task: LabelledTask, length: int = 24) -> Rows:
     """A row a sentence of TEXTS: text in whatever columns the task names, and a label of 0 or 1."""
-    columns = {value for name, value in task.settings.items() if name.endswith("_field")} - {task.answer_field}
+    texts = (value for name, value in task.settings.items() if name.endswith("_field") or name in ("first", "second"))
+    columns = {*texts} - {task.answer_field, ""}
     sentences = [sentence for text in TEXTS for sentence in text.split(" .") if sentence]
     fields = [
         dict.fromkeys(columns, sentence) | {task.answer_field: str(number % 2)}

@@ -43,6 +43,8 @@ class Source:
     """In forward passes of so many tokens, labelled the same way each time; nothing when no data is held out."""
     facts: dict[str, Any]
     """What identifies the data, for the record."""
+    dev: Sequence[Row] = ()
+    """The rows that are held out, where the data is rows."""
 
     def feed(self, recipe: Recipe) -> Feed:
         """The labelled micro-batches of each step; those of the end where it is not known how many there are."""
@@ -126,15 +128,16 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         raise RecipeError("an encoder from scratch needs a checkpoint for its shape and tokenizer: encoder.like")
     tokenizer = Tokenizer.load(checkpoint_folder(start))
     train = Rows(_fields(recipe.data.train), tokenizer, recipe.data.length)
+    task = task.settled(train)
     if recipe.data.dev:
         dev = Rows(_fields(recipe.data.dev), tokenizer, recipe.data.length)
     else:
         train, dev = _divided(train, tokenizer, recipe.data.length)
-    task = task.settled(train)
-    wanted = recipe.evaluate.examples or len(dev)
+    dev_rows = len(dev)
+    dev = dev[: recipe.evaluate.examples or dev_rows]
 
     def batches(micro_tokens: int) -> Iterator[Batch]:
-        examples = in_order(dev[:wanted], task.examples, EVALUATION_SEED)
+        examples = in_order(dev, task.examples, EVALUATION_SEED)
         return labelled_once(task, examples, tokenizer, micro_tokens)
 
     # Rows that cannot be judged are refused now, and not after the first epoch.
@@ -147,7 +150,8 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         items=lambda length: train,
         chunk_items=16_384,
         heldout=batches,
-        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": len(dev)},
+        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": dev_rows},
+        dev=dev,
     )
 
 

@@ -14,6 +14,7 @@ from ..encoders import exchange
 from ..errors import RunError
 from ..files import write_text
 from ..seeds import generator
+from ..tasks.base import Task
 from ..tasks.mlm import ordinary_ids
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
@@ -47,9 +48,10 @@ def architecture(model: Model) -> str:
     return next((name for name in wanted if hasattr(transformers, name)), f"{family}Model")
 
 
-def write_card(path: Path, recipe: Recipe, provenance: Provenance) -> None:
+def write_card(path: Path, recipe: Recipe, provenance: Provenance, task: Task) -> None:
     """Writes the model card."""
-    write_text(path / "README.md", card(recipe, provenance))
+    pipelines = (part.pipeline for part in getattr(task, "parts", (task,)))
+    write_text(path / "README.md", card(recipe, provenance, next(filter(None, pipelines), "")))
 
 
 @torch.no_grad()

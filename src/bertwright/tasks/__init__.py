@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-PLUMBING = ("base", "model", "pairs", "pooled")
+PLUMBING = ("base", "classes", "fields", "model", "pairs", "pooled", "ranks")
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .classify import Classify as Classify
     from .mlm import MaskedLM as MaskedLM
     from .nsp import NextSentence as NextSentence
+    from .pair import Pair as Pair
+    from .regress import Regress as Regress
 
 
 def __getattr__(name: str) -> Any:

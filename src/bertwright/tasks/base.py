@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -29,7 +29,9 @@ class Task(ABC):
     reads: ClassVar[type[Document] | type[Row]]
     """What it is learned from: documents of text, or labelled rows."""
     hf_class: ClassVar[str]
-    """The end of the name of transformers' class with this head, as in `BertForMaskedLM`."""
+    """The end of the name of transformers' class with this head, as in `BertForMaskedLM`; "" where there is none."""
+    pipeline: ClassVar[str] = ""
+    """transformers' pipeline for a model with this head, where there is one."""
     cuts: ClassVar[bool] = False
     """Whether its examples are of a shape that only it can make."""
     changes_ids: ClassVar[bool] = False
@@ -46,6 +48,12 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """Its fields, as they go into a recipe."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]  # concrete tasks are dataclasses
+
+    @classmethod
+    def made(cls, config: PretrainedConfig) -> bool:
+        """Whether a transformers checkpoint with that config has this head, as far as the config says."""
+        kind = next(iter(config.architectures or ()), "")
+        return bool(cls.hf_class) and kind.endswith(f"For{cls.hf_class}")
 
     @classmethod
     def of_config(cls, config: PretrainedConfig) -> Self:
@@ -110,9 +118,16 @@ class Task(ABC):
 
 
 class LabelledTask(Task):
-    """A task learned from labelled rows, whose model answers for new ones."""
+    """A task learned from labelled rows, whose model answers for new ones.
+
+    What adds over batches is a measure of `loss`. What does not, such as a rank correlation or the match of an answer
+    that is put together from several sequences, is for `grade`: a task that `grades` gets all rows held out with the
+    model's answers to them, for which they go through the model a second time.
+    """
 
     reads = Row
+    grades: ClassVar[bool] = False
+    """Whether `grade` adds measures to those of `report`."""
 
     @property
     @abstractmethod
@@ -121,7 +136,16 @@ class LabelledTask(Task):
 
     @abstractmethod
     def answers(self, encoder: Encoder, head: nn.Module, batch: Batch) -> list[dict[str, Any]]:
-        """What the model says of each of the batch's S sequences."""
+        """What the model says of each example of a batch, which may lack labels."""
+
+    def together(self, row: Row, examples: Sequence[Example], answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What the model says of a row, from what it says of the examples that the row was cut into."""
+        (answer,) = answers
+        return answer
+
+    def grade(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Measures that are no sums over batches, of all rows that are judged with the answers to them."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +166,10 @@ class Joint(Task):
                 raise RecipeError(f"{' and '.join(clash)} cannot be joined: both {why}, and only one may")
         if len({part.reads for part in self.parts}) > 1:
             raise RecipeError(f"{self.name} cannot be joined: some parts read documents, others labelled rows")
+        if graded := [part.name for part in self.parts if isinstance(part, LabelledTask) and part.grades]:
+            raise RecipeError(
+                f"{self.name} cannot be joined: {graded[0]} is judged by its answers, and a sum gives none"
+            )
         if len({part.name for part in self.parts}) < len(self.parts):
             raise RecipeError(
                 f"{self.name} cannot be joined: each part is told apart by its name, and two have the same"
