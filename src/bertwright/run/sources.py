@@ -20,7 +20,7 @@ from ..flow import Batch, Document, Example, Row
 from ..seeds import key_of
 from ..tasks.base import Task
 from ..text.formats import read_rows
-from ..text.sources import find_sources
+from ..text.sources import ROW_KINDS, find_sources
 from ..text.tokenizer import Tokenizer
 from .choose import HELDOUT_EXAMPLES
 from .spec import MICRO_TOKENS, SCRATCH, Recipe
@@ -57,7 +57,8 @@ class Source:
         )
         chunk_items = max(self.chunk_items, 1)
         plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=chunk_items)
-        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, train.micro_tokens or MICRO_TOKENS)
+        micro_tokens = train.micro_tokens or MICRO_TOKENS
+        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, micro_tokens, self.task.gathered)
         return feed.labelled_by(lambda step: self.task.at(min(1.0, step / horizon) if horizon else 1.0).label)
 
 
@@ -115,7 +116,7 @@ def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wa
 
 def labelled_once(task: Task, examples: Iterable[Example], tokenizer: Tokenizer, micro_tokens: int) -> Iterator[Batch]:
     """Every example once, with the same labels each time."""
-    return once(examples, task.judging().label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
+    return once(task.gathered(examples), task.judging().label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
 
 
 def _rows(recipe: Recipe, task: Task) -> Source:
@@ -169,7 +170,7 @@ def _divided(rows: Rows, tokenizer: Tokenizer, length: int) -> tuple[Rows, Rows]
 def _digest(files: tuple[str, ...]) -> str:
     """A fingerprint of the bytes of all files meant; of a Hub data set, its name."""
     digest = sha256()
-    for source in find_sources(files):
+    for source in find_sources(files, kinds=ROW_KINDS):
         if source.path is None:
             digest.update(source.name.encode())
             continue

@@ -13,6 +13,7 @@ from ..data.pack import pack
 from ..encoders import exchange
 from ..errors import RunError
 from ..files import write_text
+from ..flow import Example
 from ..seeds import generator
 from ..tasks.base import Task
 from ..tasks.mlm import ordinary_ids
@@ -36,6 +37,9 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
     tensors = {names[own]: parameter for own, parameter in model.named_parameters()}
     exchange.save(path, config, tensors, architecture(model))
     tokenizer.save(path, model.encoder.inputs)
+    for name, text in model.task.files(model.encoder).items():
+        (path / name).parent.mkdir(exist_ok=True)
+        write_text(path / name, text)
     provenance.write(path)
 
 
@@ -56,7 +60,7 @@ def write_card(path: Path, recipe: Recipe, provenance: Provenance, task: Task) -
 
 @torch.no_grad()
 def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
-    """Loads what was written with transformers and compares the logits.
+    """Loads what was written with transformers and compares the logits, or the vectors where there is no head.
 
     Raises RunError when they differ, which would be a fault of bertwright.
     """
@@ -65,13 +69,17 @@ def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
     length = min(LENGTH, model.encoder.config.max_position_embeddings)
     words = ordinary_ids(tokenizer.vocabulary)
     ids = [generator("check", row).choice(words, length - 2) for row in range(2)]
-    batch = pack([tokenizer.vocabulary.single(row) for row in ids], tokenizer.vocabulary)
-    said = theirs(input_ids=batch.ids.view(2, length))
-    expected = {key: value.flatten(0, -2) for key, value in said.items() if key.endswith("logits")}
+    examples = [tokenizer.vocabulary.single(row) for row in ids]
+    examples = [Example.joined(examples, {})] if model.task.several else examples
+    batch = pack(examples, tokenizer.vocabulary)
+    said = theirs(input_ids=batch.ids.view(*(1,) * model.task.several, 2, length))
+    expected = {key: value for key, value in said.items() if key.endswith("logits")} or {"vectors": said[0]}
     device = next(model.parameters()).device
     ours = model.task.logits(model.encoder, model.head, model.task.asks(batch).to(device))
+    ours |= {"vectors": model.encoder(batch.to(device))}
     for key, logits in expected.items():
-        differ = [float((logits - own.cpu()).abs().max()) for own in ours.values() if own.shape == logits.shape]
+        alike = [own.cpu().view(logits.shape) for own in ours.values() if own.numel() == logits.numel()]
+        differ = [float((logits - own).abs().max()) for own in alike]
         if not any(difference < TOLERANCE for difference in differ):
             raise RunError(f"{path}: transformers reads other {key} from it than were written (by {differ})")
 

@@ -34,6 +34,8 @@ class Task(ABC):
     """transformers' pipeline for a model with this head, where there is one."""
     cuts: ClassVar[bool] = False
     """Whether its examples are of a shape that only it can make."""
+    several: ClassVar[bool] = False
+    """Whether transformers' class takes several sequences an example: [examples, sequences, tokens]."""
     changes_ids: ClassVar[bool] = False
     """Whether its labels come with a change of the input ids."""
     needs_other_documents: ClassVar[bool] = False
@@ -72,6 +74,10 @@ class Task(ABC):
         """What transformers' config of a model with this head says besides."""
         return {}
 
+    def files(self, encoder: Encoder) -> dict[str, str]:
+        """Text files that stand beside the weights of a model with this head, by their path in its folder."""
+        return {}
+
     def at(self, done: float) -> Task:
         """The task as it labels when the share `done` of a run, 0 to 1, is done."""
         return self
@@ -83,6 +89,13 @@ class Task(ABC):
     @abstractmethod
     def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
         """Cuts an item into sequences of at most `item.length` tokens."""
+
+    def gathered(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """The examples of a step, or of what is held out, those put together that are learned against each other.
+
+        What is put together meets in one forward pass, however a step is divided.
+        """
+        return iter(examples)
 
     @abstractmethod
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
@@ -212,6 +225,9 @@ class Joint(Task):
 
     def config_changes(self) -> dict[str, Any]:
         return {key: value for part in self.parts for key, value in part.config_changes().items()}
+
+    def files(self, encoder: Encoder) -> dict[str, str]:
+        return {path: text for part in self.parts for path, text in part.files(encoder).items()}
 
     def at(self, done: float) -> Joint:
         return dataclasses.replace(self, parts=tuple(part.at(done) for part in self.parts))
