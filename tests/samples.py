@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -84,14 +85,21 @@ def speech(length: int = 24) -> list[Document]:
 
 
 def rows(task: LabelledTask, length: int = 24) -> Rows:
-    """A row a sentence of TEXTS: text in whatever columns the task names, and a label of 0 or 1."""
-    columns = {value for name, value in task.settings.items() if name.endswith("_field")} - {task.answer_field}
+    """A row a sentence of TEXTS: text in whatever columns the task names, and a label of 0 or 1, or as it needs."""
+    texts = (value for name, value in task.settings.items() if name.endswith("_field") or name in ("first", "second"))
+    columns = {*texts} - {task.answer_field, ""}
     sentences = [sentence for text in TEXTS for sentence in text.split(" .") if sentence]
     fields = [
-        dict.fromkeys(columns, sentence) | {task.answer_field: str(number % 2)}
+        dict.fromkeys(columns, sentence) | {task.answer_field: str(number % 2)} | _beside(task.name, sentence)
         for number, sentence in enumerate(sentences)
     ]
     return Rows(fields, tokenizer(), length)
+
+
+def _beside(task: str, sentence: str) -> dict[str, Any]:
+    """What stands in the rows of tasks that need more than one text and a label."""
+    words = sentence.split()
+    return {"tag": {"tags": [str(len(word) % 3) for word in words]}}.get(task, {})
 
 
 _CONFIGS = {"bert": BertConfig, "electra": partial(ElectraConfig, embedding_size=32, summary_last_dropout=0.0)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,17 +63,35 @@ class Row:
     """The longest sequence that may be cut from it, special tokens included."""
     encode: Callable[[str], np.ndarray]
     """Text to token ids, without special tokens."""
+    locate: Callable[[str], tuple[np.ndarray, np.ndarray]]
+    """The same ids [n], and between which characters of the text each of them stands [n, 2]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One sequence, special tokens included, with what the task that cut it knows of it."""
+    """One sequence, special tokens included, with what the task that cut it knows of it.
+
+    Or several: what is weighed against each other, as the endings of a choice are, has to meet in one forward pass.
+    """
 
     ids: np.ndarray
     segments: np.ndarray
     labels: Mapping[str, Any] = field(default_factory=dict)
     key: int = 0
     """Which example this is, for every draw that concerns it; given by the plan."""
+    lengths: tuple[int, ...] = ()
+    """Those of its sequences, which stand end to end in `ids`; (): it is a single one."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Example], labels: Mapping[str, Any]) -> Example:
+        """One example of the sequences of all parts, with labels and the first one's key."""
+        return cls(
+            ids=np.concatenate([part.ids for part in parts]),
+            segments=np.concatenate([part.segments for part in parts]),
+            labels=labels,
+            key=parts[0].key,
+            lengths=tuple(length for part in parts for length in part.lengths or (len(part),)),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -107,6 +126,8 @@ class Batch:
     """[R] the tokens whose vectors some head reads, ascending; None: all of them."""
     draws: Mapping[str, Tensor] = field(default_factory=dict)
     """What the host drew, by each example's own key, for what only the device can decide."""
+    sizes: tuple[int, ...] = ()
+    """How many sequences each of its examples has, known on the host; (): one each."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -121,19 +142,29 @@ class Batch:
         return self.cu_seqlens[:-1]
 
     @property
+    def examples(self) -> list[range]:
+        """Which of the S sequences each example has."""
+        ends = [*accumulate(self.sizes or (1,) * len(self))]
+        return [range(start, end) for start, end in pairwise([0, *ends])]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many predictions each loss sums over."""
         return {name: len(labels.positions) for name, labels in self.labels.items()}
 
     def labelled(self, name: str, positions: Tensor, values: Tensor) -> Batch:
-        """The batch with one more kind of prediction; what heads read grows to cover `positions` [M].
+        """The batch with one more kind of prediction, made from the vectors at `positions` [M]."""
+        return replace(self.reading(positions), labels={**self.labels, name: Labels(positions, values)})
+
+    def reading(self, positions: Tensor) -> Batch:
+        """The batch of whose tokens a head also reads those at `positions` [M].
 
         At least one token is read, so that no kernel meets an empty tensor.
         """
-        covered = positions if not self.labels or self.reads is None else torch.cat((self.reads, positions))
-        covered = covered if len(covered) else self.firsts[:1]
-        reads = None if self.labels and self.reads is None else torch.unique(covered)
-        return replace(self, labels={**self.labels, name: Labels(positions, values)}, reads=reads)
+        if self.reads is None and self.labels:
+            return self
+        covered = positions if self.reads is None else torch.cat((self.reads, positions))
+        return replace(self, reads=torch.unique(covered if len(covered) else self.firsts[:1]))
 
     def only(self, name: str) -> Batch:
         """The batch with the predictions `name` alone, whose positions ascend."""
@@ -151,7 +182,10 @@ class Batch:
 
     def rows(self, name: str) -> Tensor:
         """[M] where the encoder's output holds the vectors that the predictions `name` are made from."""
-        positions = self.labels[name].positions
+        return self.rows_at(self.labels[name].positions)
+
+    def rows_at(self, positions: Tensor) -> Tensor:
+        """[M] where the encoder's output holds the vectors of the tokens at `positions` [M], which some head reads."""
         return positions if self.reads is None else torch.searchsorted(self.reads, positions)
 
     def to(self, device: torch.device) -> Batch:

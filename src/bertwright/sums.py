@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -28,3 +29,13 @@ def ratio(part: Tensor, whole: Tensor) -> float:
 def occurrences(values: Tensor, size: int) -> Tensor:
     """[size] how often each number below `size` is among the values; waits for no accelerator, as bincount does."""
     return values.new_zeros(size).scatter_add_(0, values, torch.ones_like(values))
+
+
+def correlation(moments: Tensor) -> float:
+    """Pearson's correlation from the sums of 1, x, y, x², y² and xy, in float64 [6]; 0 where it is undefined."""
+    n, x, y, xx, yy, xy = moments.tolist()
+    spread_x, spread_y = n * xx - x * x, n * yy - y * y
+    # What rounding leaves of equal numbers is no spread.
+    if spread_x <= 1e-12 * n * xx or spread_y <= 1e-12 * n * yy:
+        return 0.0
+    return (n * xy - x * y) / sqrt(spread_x * spread_y)

@@ -18,9 +18,12 @@ from transformers import BertConfig
 
 from bertwright.data.pack import pack
 from bertwright.data.rows import Rows
-from bertwright.errors import InputError
+from bertwright.errors import InputError, RecipeError
+from bertwright.run.choose import task_of
 from bertwright.sums import add
-from bertwright.tasks.classify import Classify, macro_f1, matthews
+from bertwright.tasks.classes import balanced, macro_f1, matthews
+from bertwright.tasks.classify import Classify
+from bertwright.text.formats import LabelledRow
 
 CONFUSIONS = st.integers(2, 5).flatmap(
     lambda n: st.lists(st.lists(st.integers(0, 12), min_size=n, max_size=n), min_size=n, max_size=n)
@@ -91,7 +94,7 @@ def test_the_confusion_is_what_the_model_says() -> None:
     ],
 )
 def test_classes_are_sorted_numbers_by_size(labels: list[Any], classes: tuple[str, ...]) -> None:
-    settled = Classify().settled(labelled(*labels))
+    settled = Classify().settled(labelled(*labels, *labels))
     assert settled.classes == classes
     assert settled.settled(labelled("x", "y")) is settled
 
@@ -101,13 +104,60 @@ def test_classes_are_sorted_numbers_by_size(labels: list[Any], classes: tuple[st
 def test_classes_do_not_depend_on_the_order_of_rows(labels: list[str]) -> None:
     """ "nan" is a label like another, though Python takes it for a number that is neither smaller nor larger."""
     task = Classify()
-    assert task.settled(labelled(*labels)).classes == ("-inf", "1", "2", "3", "NaN", "nan", "nan ", "x")
+    assert task.settled(labelled(*labels, *labels)).classes == ("-inf", "1", "2", "3", "NaN", "nan", "nan ", "x")
 
 
 @pytest.mark.parametrize("labels", [["a"], ["a", "a"], []])
 def test_one_class_is_refused(labels: list[str]) -> None:
     with pytest.raises(InputError, match=r"column 'label' holds \d class; at least 2 are needed"):
         Classify().settled(labelled(*labels))
+
+
+def test_a_class_of_one_row_is_refused_unless_it_is_named() -> None:
+    some = rows_of(
+        *(LabelledRow({"text": "x", "label": label}, f"a.csv:{at}") for at, label in enumerate("aabab船", 2))
+    )
+    with pytest.raises(InputError, match=r"a.csv:7: class '船' has this one example; .* in tasks.classify.classes"):
+        Classify().settled(some)
+    task = Classify(classes=("a", "b", "船"))
+    assert task.settled(some) is task
+
+
+def test_balanced_weights_make_classes_weigh_alike() -> None:
+    labels = ["да"] * 6 + ["нет"] * 2 + ["?"] * 4
+    task = Classify(weights="balanced").settled(labelled(*labels))
+    assert task.weights == {"?": 1.0, "да": 12 / 18, "нет": 2.0}
+    assert sum(task.weights[label] for label in labels) == pytest.approx(len(labels))
+    assert balanced(("a", "b"), {"a": 3}) == {"a": 0.5, "b": 1.0}
+    again = Classify(weights="balanced", classes=("?", "да", "нет")).settled(labelled(*labels))
+    assert again == task
+
+
+def test_weights_are_torchs_and_leave_the_reported_loss_alone() -> None:
+    plain, weighted = Classify(classes=("0", "1")), Classify(classes=("0", "1"), weights={"1": 3.0})
+    batch = batch_of(plain, examples(plain, rows(plain)), tokenizer().vocabulary, 1)
+    one, other = model(plain, 200).eval()(batch), model(weighted, 200).eval()(batch)
+    whole = model(plain, 200).eval()
+    logits = whole.task.logits(whole.encoder, whole.head, batch)["classify"]
+    true = batch.labels["classify"].values
+    expected = torch.nn.functional.cross_entropy(logits, true, torch.tensor([1.0, 3.0]), reduction="sum")
+    torch.testing.assert_close(other.totals["classify"], expected)
+    assert other.totals["classify"] > one.totals["classify"]
+    torch.testing.assert_close(other.measures["classify.loss"], one.measures["classify.loss"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("even", "classify.weights is 'balanced' or a table of numbers, not 'even'"),
+        ({"a": 0}, "classify.weights.a is a number above 0, not 0"),
+        ({"a": True}, "classify.weights.a is a number above 0, not True"),
+        ({"c": 2.0}, "classify.weights names 'c', and the classes are a, b"),
+    ],
+)
+def test_weights_that_are_none(weights: Any, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        task_of("classify", {"classify": {"classes": ["a", "b"], "weights": weights}})
 
 
 def test_an_unknown_label_names_the_known_ones() -> None:
@@ -138,7 +188,7 @@ def test_a_missing_text_names_the_columns(fields: dict[str, Any]) -> None:
 def test_columns_of_another_name() -> None:
     task = Classify(text_field="review", label_field="stars")
     some = rows_of({"review": "船 boat", "stars": 5}, {"review": "дождь", "stars": 1})
-    settled = task.settled(some)
+    settled = task.settled(rows_of(*(row.fields for row in [*some, *some])))
     assert settled.classes == ("1", "5")
     assert [one.labels for one in examples(settled, some)] == [{"classify": 1}, {"classify": 0}]
     assert settled.answer_field == "stars"

@@ -18,14 +18,23 @@ Label = Callable[[Batch, list[Example], Draws], Batch]
 class Feed:
     """`feed(step)` is the list of micro-batches of that step, each at most `micro_tokens` large.
 
-    How a step is divided into micro-batches changes neither its examples nor what is hidden in them.
+    How a step is divided into micro-batches changes neither its examples nor what is hidden in them. `gather` puts
+    those examples of a step together that must not be divided.
     """
 
-    def __init__(self, plan: Plan[Any] | Stages[Any], label: Label, vocabulary: Vocabulary, micro_tokens: int) -> None:
+    def __init__(
+        self,
+        plan: Plan[Any] | Stages[Any],
+        label: Label,
+        vocabulary: Vocabulary,
+        micro_tokens: int,
+        gather: Callable[[Iterable[Example]], Iterable[Example]] = iter,
+    ) -> None:
         self.plan = plan
         self._label_at: Callable[[int], Label] = lambda step: label
         self._vocabulary = vocabulary
         self._micro_tokens = micro_tokens
+        self._gather = gather
         self._draws = Draws(plan.seed, "label")
 
     def labelled_by(self, label_at: Callable[[int], Label]) -> Feed:
@@ -35,7 +44,7 @@ class Feed:
         return feed
 
     def __call__(self, step: int) -> list[Batch]:
-        groups, label = split(self.plan.examples(step), self._micro_tokens), self._label_at(step)
+        groups, label = split(self._gather(self.plan.examples(step)), self._micro_tokens), self._label_at(step)
         return [label(pack(group, self._vocabulary), group, self._draws) for group in groups]
 
 

@@ -11,8 +11,8 @@ from ..flow import Batch, Example, Vocabulary
 
 
 def pack(examples: Sequence[Example], vocabulary: Vocabulary) -> Batch:
-    """Lays S examples end to end as one batch of N tokens, without labels."""
-    lengths = np.array([len(example) for example in examples], np.int64)
+    """Lays the S sequences of examples end to end as one batch of N tokens, without labels."""
+    lengths = np.array([n for example in examples for n in example.lengths or (len(example),)], np.int64)
     ends = np.cumsum(lengths)
     positions = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
     return Batch(
@@ -22,6 +22,7 @@ def pack(examples: Sequence[Example], vocabulary: Vocabulary) -> Batch:
         cu_seqlens=torch.from_numpy(np.concatenate(([0], ends))),
         lengths=tuple(lengths.tolist()),
         vocabulary=vocabulary,
+        sizes=tuple(len(example.lengths) or 1 for example in examples),
     )
 
 

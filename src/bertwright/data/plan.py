@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -27,9 +28,14 @@ Cut = Callable[[Item, np.random.Generator], Iterable[Example]]
 
 
 def in_order(items: Sequence[Item], cut: Cut[Item], seed: int) -> Iterator[Example]:
-    """Every example of every item once, in the order of the items: what evaluation and prediction go through."""
+    """Every example of every item once, in the order of the items: what evaluation goes through."""
+    return chain.from_iterable(by_item(items, cut, seed))
+
+
+def by_item(items: Sequence[Item], cut: Cut[Item], seed: int) -> Iterator[list[Example]]:
+    """The examples of each item, as `in_order` has them: what prediction goes through."""
     for index in range(len(items)):
-        yield from _cut(items[index], cut, (seed, 0, index))
+        yield list(_cut(items[index], cut, (seed, 0, index)))
 
 
 def _cut(item: Item, cut: Cut[Item], words: tuple[int, ...]) -> Iterator[Example]:

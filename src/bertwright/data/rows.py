@@ -32,4 +32,5 @@ class Rows(Sequence[Row]):
             vocabulary=self._tokenizer.vocabulary,
             length=self._length,
             encode=self._tokenizer.encode,
+            locate=self._tokenizer.locate,
         )

@@ -69,6 +69,10 @@ class Encoder(nn.Module, Architecture):
         """A fresh part for heads: the first tokens' vectors [S, H] -> [S, H]."""
 
     @abstractmethod
+    def token_pooler(self) -> nn.Module:
+        """A fresh part for heads that sort tokens, as transformers has it: any tokens' vectors [M, H] -> [M, H]."""
+
+    @abstractmethod
     def pair_pooler(self) -> nn.Module:
         """A fresh part as `pooler`, for objectives on pairs, which are pretrained beside a `predictor`."""
 

@@ -39,6 +39,7 @@ class Modern(Encoder):
     base_prefix = "model"
     words_name = "embeddings.tok_embeddings.weight"
     decoder_name = "decoder"
+    spans_name = "classifier"
     stacked: ClassVar[Mapping[str, int]] = {"attn.Wqkv.weight": 3, "mlp.Wi.weight": 2}
     inputs = ("input_ids", "attention_mask")
     token_fields: ClassVar[Mapping[str, str]] = {
@@ -103,6 +104,9 @@ class Modern(Encoder):
     def pooler(self) -> NormPooler:
         """transformers' own before a classifier, which goes on from the predictor's inner part, under its names."""
         return self._pooler("head")
+
+    def token_pooler(self) -> NormPooler:
+        return self.pooler()
 
     def pair_pooler(self) -> NormPooler:
         """Of its own name: transformers has no such model."""

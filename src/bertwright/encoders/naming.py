@@ -25,6 +25,8 @@ class Architecture(ABC):
     """The word embeddings' weights, from the base model on."""
     decoder_name: ClassVar[str]
     """The layer over the vocabulary; its weights are the word embeddings', stored a second time or not."""
+    spans_name: ClassVar[str]
+    """The layer that scores each token as the start and the end of an answer."""
     copies: ClassVar[Mapping[str, str]] = {}
     """Tensors that may be stored under a second name: that name, and the one given by `called`."""
     old_endings: ClassVar[Mapping[str, str]] = {}

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 
 from .drawing import draw
 from .provenance import Provenance
 from .spec import Recipe
 
-_PIPELINES = {"mlm": "fill-mask", "classify": "text-classification"}
+
+def card(recipe: Recipe, provenance: Provenance, pipeline: str) -> str:
+    """The card as Markdown with the Hub's front matter; `pipeline` is transformers' name for what the model does."""
+    parts = [_front(pipeline), _what(provenance), _how_well(provenance), _how(recipe, provenance, pipeline)]
+    return "\n".join(chain.from_iterable(parts)) + "\n"
 
 
-def card(recipe: Recipe, provenance: Provenance) -> str:
-    """The card as Markdown with the Hub's front matter."""
-    return (
-        "\n".join([*_front(provenance), *_what(provenance), *_how_well(provenance), *_how(recipe, provenance)]) + "\n"
-    )
-
-
-def _front(provenance: Provenance) -> list[str]:
-    tags = [f"pipeline_tag: {pipeline}" for pipeline in [_pipeline(provenance)] if pipeline]
+def _front(pipeline: str) -> list[str]:
+    tags = [f"pipeline_tag: {pipeline}"] if pipeline else []
     return ["---", "library_name: transformers", *tags, "tags: [bertwright]", "---", ""]
-
-
-def _pipeline(provenance: Provenance) -> str | None:
-    return next((_PIPELINES[part] for part in provenance.task.split("+") if part in _PIPELINES), None)
 
 
 def _what(provenance: Provenance) -> list[str]:
@@ -43,14 +37,14 @@ def _how_well(provenance: Provenance) -> list[str]:
     return ["## On held-out data", "", "| measure | value |", "|---|---|", *rows, ""]
 
 
-def _how(recipe: Recipe, provenance: Provenance) -> list[str]:
+def _how(recipe: Recipe, provenance: Provenance, pipeline: str) -> list[str]:
     facts = {"data": provenance.data, "versions": provenance.versions, "seed": provenance.seed, "step": provenance.step}
     use = [
         "## Use",
         "",
         "```python",
         "from transformers import pipeline",
-        f'pipeline("{_pipeline(provenance) or "feature-extraction"}", model="PATH_OF_THIS_FOLDER")',
+        f'pipeline("{pipeline or "feature-extraction"}", model="PATH_OF_THIS_FOLDER")',
         "```",
         "",
     ]

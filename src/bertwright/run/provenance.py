@@ -89,6 +89,8 @@ class Provenance:
         for tensor in self.tensors:
             if tensor.is_head:
                 heads.setdefault(tensor.part.removeprefix("head "), []).append(tensor)
+        if not heads:
+            return "No head with weights of its own."
         said = ", ".join(f"{name} ({origin(tensors)})" for name, tensors in heads.items())
         return f"{'Heads' if len(heads) > 1 else 'Head'}: {said}{self._classes()}."
 

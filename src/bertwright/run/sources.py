@@ -20,7 +20,7 @@ from ..flow import Batch, Document, Example, Row
 from ..seeds import key_of
 from ..tasks.base import Task
 from ..text.formats import read_rows
-from ..text.sources import find_sources
+from ..text.sources import ROW_KINDS, find_sources
 from ..text.tokenizer import Tokenizer
 from .choose import HELDOUT_EXAMPLES
 from .spec import MICRO_TOKENS, SCRATCH, Recipe
@@ -43,6 +43,8 @@ class Source:
     """In forward passes of so many tokens, labelled the same way each time; nothing when no data is held out."""
     facts: dict[str, Any]
     """What identifies the data, for the record."""
+    dev: Sequence[Row] = ()
+    """The rows that are held out, where the data is rows."""
 
     def feed(self, recipe: Recipe) -> Feed:
         """The labelled micro-batches of each step; those of the end where it is not known how many there are."""
@@ -55,7 +57,8 @@ class Source:
         )
         chunk_items = max(self.chunk_items, 1)
         plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=chunk_items)
-        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, train.micro_tokens or MICRO_TOKENS)
+        micro_tokens = train.micro_tokens or MICRO_TOKENS
+        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, micro_tokens, self.task.gathered)
         return feed.labelled_by(lambda step: self.task.at(min(1.0, step / horizon) if horizon else 1.0).label)
 
 
@@ -113,7 +116,7 @@ def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wa
 
 def labelled_once(task: Task, examples: Iterable[Example], tokenizer: Tokenizer, micro_tokens: int) -> Iterator[Batch]:
     """Every example once, with the same labels each time."""
-    return once(examples, task.judging().label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
+    return once(task.gathered(examples), task.judging().label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
 
 
 def _rows(recipe: Recipe, task: Task) -> Source:
@@ -126,15 +129,16 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         raise RecipeError("an encoder from scratch needs a checkpoint for its shape and tokenizer: encoder.like")
     tokenizer = Tokenizer.load(checkpoint_folder(start))
     train = Rows(_fields(recipe.data.train), tokenizer, recipe.data.length)
+    task = task.settled(train)
     if recipe.data.dev:
         dev = Rows(_fields(recipe.data.dev), tokenizer, recipe.data.length)
     else:
         train, dev = _divided(train, tokenizer, recipe.data.length)
-    task = task.settled(train)
-    wanted = recipe.evaluate.examples or len(dev)
+    dev_rows = len(dev)
+    dev = dev[: recipe.evaluate.examples or dev_rows]
 
     def batches(micro_tokens: int) -> Iterator[Batch]:
-        examples = in_order(dev[:wanted], task.examples, EVALUATION_SEED)
+        examples = in_order(dev, task.examples, EVALUATION_SEED)
         return labelled_once(task, examples, tokenizer, micro_tokens)
 
     # Rows that cannot be judged are refused now, and not after the first epoch.
@@ -147,7 +151,8 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         items=lambda length: train,
         chunk_items=16_384,
         heldout=batches,
-        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": len(dev)},
+        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": dev_rows},
+        dev=dev,
     )
 
 
@@ -165,7 +170,7 @@ def _divided(rows: Rows, tokenizer: Tokenizer, length: int) -> tuple[Rows, Rows]
 def _digest(files: tuple[str, ...]) -> str:
     """A fingerprint of the bytes of all files meant; of a Hub data set, its name."""
     digest = sha256()
-    for source in find_sources(files):
+    for source in find_sources(files, kinds=ROW_KINDS):
         if source.path is None:
             digest.update(source.name.encode())
             continue

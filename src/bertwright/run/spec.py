@@ -255,7 +255,8 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
     """The value as the type that a setting has, or a RecipeError that says both."""
     if isinstance(value, Mapping) and hasattr(hint, "__dataclass_fields__"):
         return build(hint, value, f"{where}.")
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (typing.get_origin(hint) or hint,)
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple(typing.get_origin(part) or part for part in parts)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if tuple in kinds and isinstance(value, str | list | tuple):

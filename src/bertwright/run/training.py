@@ -25,6 +25,7 @@ from ..train.optim import optimizer
 from ..train.precision import device, resolve
 from ..train.schedule import factor
 from . import writing
+from .answers import graded
 from .provenance import Provenance
 from .record import RunFolder
 from .sources import Source
@@ -172,13 +173,13 @@ class Training:
         """Measures the held-out data; whether it is the best so far."""
         started = time.perf_counter()
         with self.loop.judged(), as_written(self.model):
-            sums = measure(
-                self.model, self.source.heldout(self.recipe.train.micro_tokens or MICRO_TOKENS), self.loop.precision
-            )
+            micro_tokens = self.recipe.train.micro_tokens or MICRO_TOKENS
+            sums = measure(self.model, self.source.heldout(micro_tokens), self.loop.precision)
+            grades = graded(self.model, self.source.dev, self.loop.precision, micro_tokens)
         self._since += time.perf_counter() - started
         if not sums:
             return False
-        self._heldout = self.source.task.report(sums)
+        self._heldout = self.source.task.report(sums) | grades
         self.folder.log({"step": self.loop.step, "heldout": self._heldout})
         self.show.step(self.loop.step, self.steps, {f"heldout {k}": v for k, v in self._heldout.items()})
         score = self.source.task.score(self._heldout)
@@ -208,5 +209,6 @@ class Training:
             self._write(path, self._heldout)
             with as_written(self.model):
                 writing.check(path, self.model, self.source.tokenizer)
-            writing.write_card(path, self.recipe, replace(self.provenance, step=self.loop.step, heldout=self._heldout))
+            provenance = replace(self.provenance, step=self.loop.step, heldout=self._heldout)
+            writing.write_card(path, self.recipe, provenance, self.model.task)
         self.show.say(f"{self.folder.home / 'model'}: the model of step {self.loop.step}, a Hugging Face checkpoint.")

@@ -13,7 +13,9 @@ from ..data.pack import pack
 from ..encoders import exchange
 from ..errors import RunError
 from ..files import write_text
+from ..flow import Example
 from ..seeds import generator
+from ..tasks.base import Task
 from ..tasks.mlm import ordinary_ids
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
@@ -35,6 +37,9 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
     tensors = {names[own]: parameter for own, parameter in model.named_parameters()}
     exchange.save(path, config, {n: x for n, x in tensors.items() if "/" not in n}, architecture(model))
     tokenizer.save(path, model.encoder.inputs)
+    for name, text in model.task.files(model.encoder).items():
+        (path / name).parent.mkdir(exist_ok=True)
+        write_text(path / name, text)
     provenance.write(path)
     for folder, one in model.task.companions(model.encoder).items():
         own = {n.removeprefix(f"{folder}/"): x for n, x in tensors.items() if n.startswith((f"{folder}/", one.shares))}
@@ -51,14 +56,15 @@ def architecture(model: Model) -> str:
     return next((name for name in wanted if hasattr(transformers, name)), f"{family}Model")
 
 
-def write_card(path: Path, recipe: Recipe, provenance: Provenance) -> None:
+def write_card(path: Path, recipe: Recipe, provenance: Provenance, task: Task) -> None:
     """Writes the model card."""
-    write_text(path / "README.md", card(recipe, provenance))
+    pipelines = (part.pipeline for part in getattr(task, "parts", (task,)))
+    write_text(path / "README.md", card(recipe, provenance, next(filter(None, pipelines), "")))
 
 
 @torch.no_grad()
 def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
-    """Loads what was written with transformers and compares the logits.
+    """Loads what was written with transformers and compares the logits, or the vectors where there is no head.
 
     Raises RunError when they differ, which would be a fault of bertwright.
     """
@@ -66,15 +72,20 @@ def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
     length = min(LENGTH, model.encoder.config.max_position_embeddings)
     words = ordinary_ids(tokenizer.vocabulary)
     ids = [generator("check", row).choice(words, length - 2) for row in range(2)]
-    batch = pack([tokenizer.vocabulary.single(row) for row in ids], tokenizer.vocabulary)
+    examples = [tokenizer.vocabulary.single(row) for row in ids]
+    examples = [Example.joined(examples, {})] if model.task.several else examples
+    batch = pack(examples, tokenizer.vocabulary)
     device = next(model.parameters()).device
-    asked = model.task.asks(batch).to(device)
-    ours = [own.cpu().flatten() for own in model.task.logits(model.encoder, model.head, asked).values()]
+    ours = model.task.logits(model.encoder, model.head, model.task.asks(batch).to(device))
+    ours |= {"vectors": model.encoder(batch.to(device))}
+    shape = (*(1,) * model.task.several, 2, length)
     companions = {path / folder: one.architecture for folder, one in model.task.companions(model.encoder).items()}
     for folder, kind in {path: architecture(model), **companions}.items():
-        said = _read_back(folder, kind).eval()(input_ids=batch.ids.view(2, length))
-        for key, logits in ((key, value.flatten()) for key, value in said.items() if key.endswith("logits")):
-            differ = [float((logits - own).abs().max()) for own in ours if own.shape == logits.shape]
+        said = _read_back(folder, kind).eval()(input_ids=batch.ids.view(shape))
+        expected = {key: value for key, value in said.items() if key.endswith("logits")} or {"vectors": said[0]}
+        for key, logits in expected.items():
+            alike = [own.cpu().view(logits.shape) for own in ours.values() if own.numel() == logits.numel()]
+            differ = [float((logits - own).abs().max()) for own in alike]
             if not any(difference < TOLERANCE for difference in differ):
                 raise RunError(f"{folder}: transformers reads other {key} from it than were written (by {differ})")
 

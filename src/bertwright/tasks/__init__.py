@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-PLUMBING = ("base", "model", "pairs", "pooled")
+PLUMBING = ("base", "classes", "entities", "fields", "model", "pairs", "pooled", "ranks", "windows")
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:
@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from .base import Task as Task
     from .classify import Classify as Classify
     from .mlm import MaskedLM as MaskedLM
+    from .multilabel import MultiLabel as MultiLabel
     from .nsp import NextSentence as NextSentence
+    from .pair import Pair as Pair
+    from .regress import Regress as Regress
     from .rtd import ReplacedToken as ReplacedToken
+    from .tag import Tag as Tag
 
 
 def __getattr__(name: str) -> Any:

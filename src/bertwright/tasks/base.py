@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -42,11 +42,15 @@ class Task(ABC):
     reads: ClassVar[type[Document] | type[Row]]
     """What it is learned from: documents of text, or labelled rows."""
     hf_class: ClassVar[str]
-    """The end of the name of transformers' class with this head, as in `BertForMaskedLM`."""
+    """The end of the name of transformers' class with this head, as in `BertForMaskedLM`; "" where there is none."""
     arch: ClassVar[str] = ""
     """The architecture that its head is for; empty: any."""
+    pipeline: ClassVar[str] = ""
+    """transformers' pipeline for a model with this head, where there is one."""
     cuts: ClassVar[bool] = False
     """Whether its examples are of a shape that only it can make."""
+    several: ClassVar[bool] = False
+    """Whether transformers' class takes several sequences an example: [examples, sequences, tokens]."""
     changes_ids: ClassVar[bool] = False
     """Whether its labels come with a change of the input ids."""
     needs_other_documents: ClassVar[bool] = False
@@ -61,6 +65,12 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """Its fields, as they go into a recipe."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]  # concrete tasks are dataclasses
+
+    @classmethod
+    def made(cls, config: PretrainedConfig) -> bool:
+        """Whether a transformers checkpoint with that config has this head, as far as the config says."""
+        kind = next(iter(config.architectures or ()), "")
+        return bool(cls.hf_class) and kind.endswith(f"For{cls.hf_class}")
 
     @classmethod
     def of_config(cls, config: PretrainedConfig) -> Self:
@@ -83,6 +93,10 @@ class Task(ABC):
         """Models beside the one that is trained, by the folder of the checkpoint that they are written into."""
         return {}
 
+    def files(self, encoder: Encoder) -> dict[str, str]:
+        """Text files that stand beside the weights of a model with this head, by their path in its folder."""
+        return {}
+
     def at(self, done: float) -> Task:
         """The task as it labels when the share `done` of a run, 0 to 1, is done."""
         return self
@@ -94,6 +108,13 @@ class Task(ABC):
     @abstractmethod
     def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
         """Cuts an item into sequences of at most `item.length` tokens."""
+
+    def gathered(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """The examples of a step, or of what is held out, those put together that are learned against each other.
+
+        What is put together meets in one forward pass, however a step is divided.
+        """
+        return iter(examples)
 
     @abstractmethod
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
@@ -129,9 +150,16 @@ class Task(ABC):
 
 
 class LabelledTask(Task):
-    """A task learned from labelled rows, whose model answers for new ones."""
+    """A task learned from labelled rows, whose model answers for new ones.
+
+    What adds over batches is a measure of `loss`. What does not, such as a rank correlation or the match of an answer
+    that is put together from several sequences, is for `grade`: a task that `grades` gets all rows held out with the
+    model's answers to them, for which they go through the model a second time.
+    """
 
     reads = Row
+    grades: ClassVar[bool] = False
+    """Whether `grade` adds measures to those of `report`."""
 
     @property
     @abstractmethod
@@ -140,7 +168,16 @@ class LabelledTask(Task):
 
     @abstractmethod
     def answers(self, encoder: Encoder, head: nn.Module, batch: Batch) -> list[dict[str, Any]]:
-        """What the model says of each of the batch's S sequences."""
+        """What the model says of each example of a batch, which may lack labels."""
+
+    def together(self, row: Row, examples: Sequence[Example], answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What the model says of a row, from what it says of the examples that the row was cut into."""
+        (answer,) = answers
+        return answer
+
+    def grade(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Measures that are no sums over batches, of all rows that are judged with the answers to them."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +198,10 @@ class Joint(Task):
                 raise RecipeError(f"{' and '.join(clash)} cannot be joined: both {why}, and only one may")
         if len({part.reads for part in self.parts}) > 1:
             raise RecipeError(f"{self.name} cannot be joined: some parts read documents, others labelled rows")
+        if graded := [part.name for part in self.parts if isinstance(part, LabelledTask) and part.grades]:
+            raise RecipeError(
+                f"{self.name} cannot be joined: {graded[0]} is judged by its answers, and a sum gives none"
+            )
         if len({part.name for part in self.parts}) < len(self.parts):
             raise RecipeError(
                 f"{self.name} cannot be joined: each part is told apart by its name, and two have the same"
@@ -210,6 +251,9 @@ class Joint(Task):
 
     def companions(self, encoder: Encoder) -> dict[str, Companion]:
         return {name: one for part in self.parts for name, one in part.companions(encoder).items()}
+
+    def files(self, encoder: Encoder) -> dict[str, str]:
+        return {path: text for part in self.parts for path, text in part.files(encoder).items()}
 
     def at(self, done: float) -> Joint:
         return dataclasses.replace(self, parts=tuple(part.at(done) for part in self.parts))

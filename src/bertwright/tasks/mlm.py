@@ -32,6 +32,7 @@ class MaskedLM(Task):
 
     reads = Document
     hf_class = "MaskedLM"
+    pipeline = "fill-mask"
     changes_ids = True
 
     rate: float = 0.15

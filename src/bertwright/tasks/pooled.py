@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..encoders.base import Encoder
-from ..errors import InputError
 from ..flow import Batch, Example, Loss
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import occurrences
 from .base import Task
+from .fields import refuse_unlabelled
 
 
 class PooledTask(Task):
@@ -31,10 +31,13 @@ class PooledTask(Task):
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
         """Raises InputError for an example whose class is not known."""
-        if any(self.name not in example.labels for example in examples):
-            raise InputError(f"a row without a label cannot be learned from or judged by ({self.name})")
+        refuse_unlabelled(examples, self.name)
         classes = torch.tensor([example.labels[self.name] for example in examples])
         return batch.labelled(self.name, batch.firsts, classes)
+
+    def class_weights(self, device: torch.device) -> Tensor | None:
+        """[C] how much an example of each class weighs in what is minimised; None: all the same."""
+        return None
 
     def asks(self, batch: Batch) -> Batch:
         return batch.labelled(self.name, batch.firsts, torch.zeros_like(batch.firsts))
@@ -44,12 +47,14 @@ class PooledTask(Task):
         return {self.name: in_even_rows(head, encoder(batch)[batch.rows(self.name)])}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
-        """Cross-entropy; the measures are the loss and how often each class [true, said] came out."""
+        """Weighted cross-entropy; the measures are that without weights and how often each class [true, said] came."""
         logits = self.logits(encoder, head, batch)[self.name].float()
         true, number = batch.labels[self.name].values, self.number_of_classes
-        total = F.cross_entropy(logits, true, reduction="sum")
+        weights = self.class_weights(logits.device)
+        total = F.cross_entropy(logits, true, weights, reduction="sum")
+        nats = total.detach() if weights is None else F.cross_entropy(logits.detach(), true, reduction="sum")
         confusion = occurrences(true * number + logits.detach().argmax(-1), number**2).view(number, number)
-        return Loss({self.name: total}, {f"{self.name}.loss": total.detach(), f"{self.name}.confusion": confusion})
+        return Loss({self.name: total}, {f"{self.name}.loss": nats, f"{self.name}.confusion": confusion})
 
     def _sums(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The summed loss, and the confusion matrix [true, said]."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -22,10 +20,8 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from . import layouts
 from .compression import BUFFER
-from .sources import Source, Tally, find_sources, kind_of, lines, opened, reporting
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+from .labelled import LabelledRow, from_columns, from_conllu, from_json, parsed
+from .sources import COLUMNS, ROW_KINDS, Source, Tally, find_sources, kind_of, lines, opened, reporting
 
 
 class RawText(NamedTuple):
@@ -37,23 +33,14 @@ class RawText(NamedTuple):
     """Paragraphs, with a line end between them."""
 
 
-class LabelledRow(dict[str, Any]):
-    """A row of a labelled file: its fields by name, and `where` it stands, as file:line, for messages."""
-
-    where: str
-
-    def __init__(self, fields: dict[str, Any], where: str) -> None:
-        super().__init__(fields)
-        self.where = where
-
-
 def read_rows(path: str | os.PathLike[str], *, strict: bool = False) -> Iterator[LabelledRow]:
     """Rows of the files that an INPUT means: .jsonl .csv .tsv .parquet, packed or not; a line of .txt is a row `text`.
 
+    Also files of annotations: .json of SQuAD's make, and .conll and its like with a token a line (see `labelled`).
     Columns of .csv and .tsv take their names from the first line, and their values are strings. With `strict`, bytes
     that are not UTF-8 are refused rather than replaced. Raises InputError, also for a file without rows.
     """
-    for source in find_sources([path]):
+    for source in find_sources([path], kinds=ROW_KINDS):
         rows = _rows(source, Tally(), strict)
         first = next(rows, None)
         if first is None and source.named:
@@ -166,23 +153,12 @@ def _from_json_lines(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
         if not line or line.isspace():
             continue
         try:
-            row = json.loads(line)
+            row = parsed(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name}:{number}: not a line of JSON ({error})") from None
         if not isinstance(row, dict):
             raise InputError(f"{name}:{number}: expected a JSON object, found {type(row).__name__}")
-        yield LabelledRow(_without_surrogates(row) if _SURROGATE_ESCAPE.search(line) else row, f"{name}:{number}")
-
-
-def _without_surrogates(value: Any) -> Any:
-    """JSON can spell halves of a character (a lone `\\ud83d`), which no encoding can write."""
-    if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_without_surrogates(part) for part in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(part) for key, part in value.items()}
-    return value
+        yield LabelledRow(row, f"{name}:{number}")
 
 
 def _from_csv(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
@@ -252,4 +228,12 @@ def _from_hub(name: str) -> Iterator[LabelledRow]:
         yield LabelledRow(dict(row), f"{name}:row {number}")
 
 
-_PARSERS = {"txt": _from_text, "jsonl": _from_json_lines, "csv": _from_csv, "tsv": _from_tsv}
+_PARSERS: dict[str, Callable[[Iterator[str], str], Iterator[LabelledRow]]] = {
+    "txt": _from_text,
+    "jsonl": _from_json_lines,
+    "csv": _from_csv,
+    "tsv": _from_tsv,
+    "json": from_json,
+    "conllu": from_conllu,
+    **dict.fromkeys((kind for kind in COLUMNS if kind != "conllu"), from_columns),
+}

@@ -23,7 +23,10 @@ from .compression import BUFFER, DAMAGE, packing_of, unpacked
 
 KINDS = ("txt", "jsonl", "csv", "tsv", "parquet")
 PACKINGS = ("gz", "zst")
-ACCEPTED = ".txt .jsonl .csv .tsv .parquet, each also as .gz or .zst"
+COLUMNS = ("conll", "conllu", "iob", "bio")
+"""A token a line with its annotations in columns."""
+ROW_KINDS = (*KINDS, "json", *COLUMNS)
+"""Kinds of files with labelled rows."""
 _HEAD = 1 << 16
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
@@ -73,67 +76,73 @@ def find_sources(
     *,
     spool: Path | None = None,
     leave_out: Iterable[Path] = (),
+    kinds: Sequence[str] = KINDS,
 ) -> list[Source]:
     """Every file that the inputs mean, once, in the order given and sorted inside a folder or a glob.
 
     `spool` is a folder into which standard input is written first, so that it can be read more than once. Folders in
-    `leave_out` are not walked. Raises InputError for an input that means no readable file.
+    `leave_out` are not walked. Raises InputError for an input that means no readable file, one of the `kinds`.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
     if not inputs:
-        raise InputError(f"no input given; accepted are files, folders, globs, - and hf:NAME ({ACCEPTED})")
+        raise InputError(f"no input given; accepted are files, folders, globs, - and hf:NAME ({_accepted(kinds)})")
     avoided = {os.path.realpath(folder) for folder in leave_out}
     found: dict[str, Source] = {}
     for given in inputs:
-        for source in _meant_by(os.fspath(given), spool, avoided):
+        for source in _meant_by(os.fspath(given), spool, avoided, kinds):
             found.setdefault(os.path.realpath(source.path) if source.path else source.name, source)
     return list(found.values())
 
 
-def _meant_by(given: str, spool: Path | None, avoided: set[str]) -> list[Source]:
+def _accepted(kinds: Sequence[str]) -> str:
+    return f"{' '.join(f'.{kind}' for kind in kinds)}, each also as .gz or .zst"
+
+
+def _meant_by(given: str, spool: Path | None, avoided: set[str], kinds: Sequence[str]) -> list[Source]:
     if given == "-":
         return [_standard_input(spool)]
     if given.startswith("hf:"):
         return [Source(name=given, path=None, kind="hf")]
     path = Path(given)
     if path.is_dir():
-        return _in_folder(path, avoided)
+        return _in_folder(path, avoided, kinds)
     if path.exists():
-        return [_as_file(path, given, named=True)]
+        return [_as_file(path, given, kinds, named=True)]
     if glob.has_magic(given):
         matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]
-        files = [_as_file(match, str(match), named=False) for match in matches if _kind(match) and match.is_file()]
+        files = [m for m in matches if _kind(m, kinds) and m.is_file()]
         if files:
-            return files
-        raise InputError(f"{given}: {len(matches)} matches, and none that can be read; accepted: {ACCEPTED}")
+            return [_as_file(file, str(file), kinds, named=False) for file in files]
+        raise InputError(f"{given}: {len(matches)} matches, and none that can be read; accepted: {_accepted(kinds)}")
     raise InputError(f"{given}: no such file or folder")
 
 
-def _in_folder(folder: Path, avoided: set[str]) -> list[Source]:
+def _in_folder(folder: Path, avoided: set[str], kinds: Sequence[str]) -> list[Source]:
     files, others = [], 0
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if os.path.realpath(os.path.join(at, f)) not in avoided)
         for name in sorted(names):
             path = Path(at, name)
-            if _kind(path):
-                files.append(_as_file(path, str(path), named=False))
-            others += not _kind(path)
+            if _kind(path, kinds):
+                files.append(_as_file(path, str(path), kinds, named=False))
+            others += not _kind(path, kinds)
     if not files:
-        raise InputError(f"{folder}: a folder without readable files ({others} of other kinds); accepted: {ACCEPTED}")
+        said = f"a folder without readable files ({others} of other kinds)"
+        raise InputError(f"{folder}: {said}; accepted: {_accepted(kinds)}")
     return files
 
 
-def _kind(path: Path) -> tuple[str, str] | None:
+def _kind(path: Path, kinds: Sequence[str]) -> tuple[str, str] | None:
     suffixes = [suffix[1:].lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
-    return (suffixes[-1], packing) if suffixes and suffixes[-1] in KINDS else None
+    return (suffixes[-1], packing) if suffixes and suffixes[-1] in kinds else None
 
 
-def _as_file(path: Path, name: str, *, named: bool) -> Source:
-    kind = _kind(path)
+def _as_file(path: Path, name: str, kinds: Sequence[str], *, named: bool) -> Source:
+    kind = _kind(path, kinds)
     if kind is None:
-        raise InputError(f"{name}: not a kind of file that can be read; accepted: {ACCEPTED}")
+        raise InputError(f"{name}: not a kind of file that can be read; accepted: {_accepted(kinds)}")
     return Source(name=name, path=path, kind=kind[0], packing=kind[1], named=named, size=path.stat().st_size)
 
 

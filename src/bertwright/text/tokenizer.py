@@ -94,6 +94,15 @@ class Tokenizer:
         """Ids [n], int64, without special tokens; a literal "[MASK]" in the text is plain characters."""
         return np.array(self._backend.encode(text, add_special_tokens=False).ids, np.int64)
 
+    def locate(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of `encode` [n], and between which characters of the text each stands, without white space [n, 2]."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        places = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+        for place in places:
+            while place[0] < place[1] and text[place[0]].isspace():
+                place[0] += 1
+        return np.array(encoding.ids, np.int64), places
+
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """`encode` for many texts at once, on all cores."""
         encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)

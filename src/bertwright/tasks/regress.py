@@ -1,0 +1,104 @@
+"""Regression: a score for a text or for a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from ..encoders.base import Encoder
+from ..encoders.naming import called
+from ..flow import Batch, Example, Loss, Row
+from ..nn.dropout import Dropout
+from ..nn.rounding import in_even_rows
+from ..seeds import Draws
+from ..sums import correlation, ratio
+from .base import LabelledTask
+from .fields import labelled, number_of, refuse_unlabelled, text_of
+from .pooled import pooled_head
+from .ranks import spearman
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regress(LabelledTask):
+    """A number a row, learned by its squared error. The text stands in the column `first`, a second one in `second`."""
+
+    hf_class = "SequenceClassification"
+    pipeline = "text-classification"
+    grades = True
+
+    first: str = "text"
+    second: str = ""
+    label_field: str = "score"
+
+    @classmethod
+    def made(cls, config: PretrainedConfig) -> bool:
+        return super().made(config) and config.num_labels == 1
+
+    def continues(self, name: str, config: PretrainedConfig) -> bool:
+        """The last layer goes on only where it gave a score before."""
+        return not name.startswith("classifier.") or self.made(config)
+
+    def config_changes(self) -> dict[str, Any]:
+        names = {"id2label": {0: self.label_field}, "label2id": {self.label_field: 0}}
+        return {**names, "problem_type": "regression"}
+
+    def examples(self, item: Row, rng: np.random.Generator) -> Iterator[Example]:
+        score = None if item.fields.get(self.label_field) is None else number_of(item, self.label_field)
+        yield labelled(text_of(item, self.first, self.second), self.name, score)
+
+    def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
+        """Raises InputError for an example whose score is not known."""
+        refuse_unlabelled(examples, self.name)
+        scores = torch.tensor([example.labels[self.name] for example in examples])
+        return batch.labelled(self.name, batch.firsts, scores)
+
+    def head(self, encoder: Encoder) -> nn.Module:
+        """The pooler, dropout and a layer of one output: transformers' ...ForSequenceClassification with one label."""
+        output = called(nn.Linear(encoder.config.hidden_size, 1), encoder.classifier_name)
+        return pooled_head(encoder, output, Dropout(encoder.head_dropout))
+
+    def asks(self, batch: Batch) -> Batch:
+        return batch.labelled(self.name, batch.firsts, torch.zeros(len(batch), device=batch.ids.device))
+
+    def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """[S, 1]"""
+        return {self.name: in_even_rows(head, encoder(batch)[batch.rows(self.name)])}
+
+    def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
+        """Squared errors; the measures are these and the moments of (true, said) that a correlation is made of."""
+        said = self.logits(encoder, head, batch)[self.name].float().squeeze(-1)
+        true = batch.labels[self.name].values
+        total = (said - true).square().sum()
+        x, y = true.double(), said.detach().double()
+        moments = torch.stack((torch.ones_like(x), x, y, x * x, y * y, x * y), 1).sum(0)
+        return Loss({self.name: total}, {f"{self.name}.squares": total.detach(), f"{self.name}.moments": moments})
+
+    def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Mean squared error and Pearson correlation."""
+        moments = sums[f"{self.name}.moments"]
+        return {
+            f"{self.name}.mse": ratio(sums[f"{self.name}.squares"], moments[0]),
+            f"{self.name}.pearson": correlation(moments),
+        }
+
+    def grade(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Spearman's correlation: ranks are known only when all rows are."""
+        true = [number_of(row, self.label_field) for row in rows]
+        return {f"{self.name}.spearman": spearman(true, [answer["predicted"] for answer in answers])}
+
+    def score(self, report: Mapping[str, float]) -> float:
+        return report[f"{self.name}.pearson"]
+
+    @property
+    def answer_field(self) -> str:
+        return self.label_field
+
+    def answers(self, encoder: Encoder, head: nn.Module, batch: Batch) -> list[dict[str, Any]]:
+        said = self.logits(encoder, head, self.asks(batch))[self.name].float().squeeze(-1)
+        return [{"predicted": score} for score in said.tolist()]
