@@ -99,7 +99,13 @@ def rows(task: LabelledTask, length: int = 24) -> Rows:
 def _beside(task: str, sentence: str) -> dict[str, Any]:
     """What stands in the rows of tasks that need more than one text and a label."""
     words = sentence.split()
-    return {"tag": {"tags": [str(len(word) % 3) for word in words]}}.get(task, {})
+    others = {
+        "tag": {"tags": [str(len(word) % 3) for word in words]},
+        "span": {"question": words[0], "answers": words[len(words) // 2]},
+        "choice": {"prompt": sentence, "endings": [words[0], words[-1], "船"], "label": len(words) % 3},
+        "embed": {"text_b": " ".join(words[::-2])},
+    }
+    return others.get(task, {})
 
 
 _CONFIGS = {"bert": BertConfig, "electra": partial(ElectraConfig, embedding_size=32, summary_last_dropout=0.0)}

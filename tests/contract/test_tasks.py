@@ -97,10 +97,12 @@ def test_examples_fit_and_come_from_the_item_alone(name: str) -> None:
     group = group_for(name)
     assert len(group) > 10
     for example in group:
-        assert 2 < len(example) <= 24
         assert len(example.segments) == len(example.ids)
-        assert example.ids[0] == OWN.cls
-        assert example.ids[-1] == OWN.sep
+        assert sum(example.lengths) in (0, len(example))
+        for sequence in np.split(example.ids, np.cumsum(example.lengths or len(example))[:-1]):
+            assert 2 < len(sequence) <= 24
+            assert sequence[0] == OWN.cls
+            assert sequence[-1] == OWN.sep
         assert example.ids.min() >= 0
         assert example.ids.max() < SIZE
     assert len({example.key for example in group}) == len(group)
@@ -126,9 +128,9 @@ def test_labels_do_not_depend_on_the_company(name: str) -> None:
     together = labelled(name, group[::-1])
     alone = [labelled(name, [example]) for example in group[::-1]]
     assert torch.equal(together.ids, torch.cat([one.ids for one in alone]))
-    firsts = together.cu_seqlens.tolist()
+    firsts = [int(together.firsts[example.start]) for example in together.examples]
     for key, labels in together.labels.items():
-        shifted = [one.labels[key].positions + first for one, first in zip(alone, firsts, strict=False)]
+        shifted = [one.labels[key].positions + first for one, first in zip(alone, firsts, strict=True)]
         assert torch.equal(labels.positions, torch.cat(shifted))
         assert torch.equal(labels.values, torch.cat([one.labels[key].values for one in alone]))
 
@@ -187,7 +189,7 @@ def test_it_answers_without_labels(name: str) -> None:
         assert len(said[key]) == asked.counts[key]
     if isinstance(task, LabelledTask):
         assert task.answer_field in task.settings.values()
-        assert len(task.answers(whole.encoder, whole.head, packed)) == len(packed)
+        assert len(task.answers(whole.encoder, whole.head, packed)) == len(packed.examples)
 
 
 @every_task
@@ -287,7 +289,7 @@ def test_the_encoder_goes_on_to_every_other_task(name: str, tmp_path: Path) -> N
 def test_it_runs_through_plan_and_feed(name: str) -> None:
     task = task_called(name)
     batches = feed(task, items_for(task), 8, 64)(5)
-    assert sum(map(len, batches)) == 8
+    assert sum(len(batch.examples) for batch in batches) == 8
     whole = model(task, SIZE)
     loss = sum(total(whole, batch) for batch in batches)
     assert np.isfinite(loss)

@@ -68,9 +68,9 @@ class Encoder(nn.Module, Architecture):
     def pooler(self) -> nn.Module:
         """A fresh part for heads: the first tokens' vectors [S, H] -> [S, H]."""
 
-    @abstractmethod
     def token_pooler(self) -> nn.Module:
-        """A fresh part for heads that sort tokens, as transformers has it: any tokens' vectors [M, H] -> [M, H]."""
+        """A fresh part for heads on tokens [M, H] -> [M, H], where transformers has one; by default nothing changes."""
+        return nn.Identity()
 
     @abstractmethod
     def pair_pooler(self) -> nn.Module:

@@ -23,7 +23,6 @@ class Bert(Encoder):
     base_prefix = "bert"
     words_name = "embeddings.word_embeddings.weight"
     decoder_name = "cls.predictions.decoder"
-    spans_name = "qa_outputs"
     copies: ClassVar[Mapping[str, str]] = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
     old_endings: ClassVar[Mapping[str, str]] = {
         "LayerNorm.gamma": "LayerNorm.weight",
@@ -67,10 +66,6 @@ class Bert(Encoder):
         pooler = Pooler(self.config.hidden_size)
         called(pooler.dense, "bert.pooler.dense")
         return pooler
-
-    def token_pooler(self) -> nn.Module:
-        """None: BERT's heads read tokens as they are."""
-        return nn.Identity()
 
     def pair_pooler(self) -> Pooler:
         return self.pooler()

@@ -25,7 +25,7 @@ class Architecture(ABC):
     """The word embeddings' weights, from the base model on."""
     decoder_name: ClassVar[str]
     """The layer over the vocabulary; its weights are the word embeddings', stored a second time or not."""
-    spans_name: ClassVar[str]
+    spans_name: ClassVar[str] = "qa_outputs"
     """The layer that scores each token as the start and the end of an answer."""
     copies: ClassVar[Mapping[str, str]] = {}
     """Tensors that may be stored under a second name: that name, and the one given by `called`."""

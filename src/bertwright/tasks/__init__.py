@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-PLUMBING = ("base", "classes", "entities", "fields", "model", "pairs", "pooled", "ranks", "windows")
+PLUMBING = ("base", "classes", "entities", "fields", "model", "pairs", "pooled", "ranks", "squad", "windows")
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:
     from .base import Joint as Joint
     from .base import Task as Task
+    from .choice import Choice as Choice
     from .classify import Classify as Classify
+    from .embed import Embed as Embed
     from .mlm import MaskedLM as MaskedLM
     from .multilabel import MultiLabel as MultiLabel
     from .nsp import NextSentence as NextSentence
     from .pair import Pair as Pair
     from .regress import Regress as Regress
     from .rtd import ReplacedToken as ReplacedToken
+    from .span import Span as Span
     from .tag import Tag as Tag
 
 
