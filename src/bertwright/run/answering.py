@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..data.pack import pack, split
+from ..data.pack import pack
 from ..data.plan import in_order
 from ..data.rows import Rows
 from ..encoders.base import Encoder
@@ -18,18 +18,18 @@ from ..encoders.naming import hf_names
 from ..errors import CheckpointError, InputError, RecipeError
 from ..flow import Batch, Document, Example, Row
 from ..named import find, names
-from ..tasks.base import Joint, LabelledTask, Task
+from ..tasks.base import Joint, Task
 from ..tasks.mlm import MaskedLM
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
 from ..train.loop import measure
 from ..train.precision import device, products_in, resolve
+from .answers import ROWS_AHEAD, answered
 from .choose import task_of
 from .provenance import Provenance
 from .sources import EVALUATION_SEED, labelled_once, store_examples
 from .spec import MICRO_TOKENS
 
-_ROWS_AHEAD = 2048
 _FOLDER = "bertwright.tasks"
 
 
@@ -60,23 +60,14 @@ class Answerer:
 
         Raises RecipeError when the model's task is not one on rows.
         """
-        if not isinstance(self.task, LabelledTask):
+        parts = [part for part, _ in self.task.answering(self.model.head)]
+        if not parts:
             raise RecipeError(f"{self.folder} says nothing of rows: its task is {self.task.name}, for `fill`")
         stream = iter(rows)
-        while fields := list(islice(stream, _ROWS_AHEAD)):
-            for row, answer in zip(fields, self._answers(self.task, fields), strict=True):
+        while fields := list(islice(stream, ROWS_AHEAD)):
+            asked = Rows(({**one, parts[0].answer_field: None} for one in fields), self.tokenizer, self.length)
+            for row, answer in zip(fields, answered(self.model, asked, self.precision, MICRO_TOKENS), strict=True):
                 yield {**row, **answer}
-
-    @torch.inference_mode()
-    def _answers(self, task: LabelledTask, fields: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        rows = Rows(({**one, task.answer_field: None} for one in fields), self.tokenizer, self.length)
-        answers: dict[int, dict[str, Any]] = {}
-        examples = list(in_order(rows, task.examples, EVALUATION_SEED))
-        for group in split(examples, MICRO_TOKENS):
-            with products_in(self.precision, device()):
-                said = task.answers(self.model.encoder, self.model.head, self._batch(group))
-            answers |= {example.key: answer for example, answer in zip(group, said, strict=True)}
-        return [answers[example.key] for example in examples]
 
     def evaluate_rows(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         """The task's measures over labelled rows."""

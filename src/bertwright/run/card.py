@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 
 from .drawing import draw
 from .provenance import Provenance
 from .spec import Recipe
 
-_PIPELINES = {"mlm": "fill-mask", "classify": "text-classification"}
+_PIPELINES = {"classify": "text-classification", "mlm": "fill-mask"}
 
 
-def card(recipe: Recipe, provenance: Provenance) -> str:
-    """The card as Markdown with the Hub's front matter."""
-    return (
-        "\n".join([*_front(provenance), *_what(provenance), *_how_well(provenance), *_how(recipe, provenance)]) + "\n"
-    )
+def card(recipe: Recipe, provenance: Provenance, mistakes: Sequence[str]) -> str:
+    """The card as Markdown with the Hub's front matter; `mistakes` are lines on what the model gets wrong."""
+    parts = (_front(provenance), _what(provenance), _how_well(provenance), mistakes, _how(recipe, provenance))
+    return "\n".join(chain.from_iterable(parts)) + "\n"
 
 
 def _front(provenance: Provenance) -> list[str]:
@@ -24,7 +25,8 @@ def _front(provenance: Provenance) -> list[str]:
 
 
 def _pipeline(provenance: Provenance) -> str | None:
-    return next((_PIPELINES[part] for part in provenance.task.split("+") if part in _PIPELINES), None)
+    parts = provenance.task.split("+")
+    return next((pipeline for part, pipeline in _PIPELINES.items() if part in parts), None)
 
 
 def _what(provenance: Provenance) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
-from itertools import chain
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Source:
     """In forward passes of so many tokens, labelled the same way each time; nothing when no data is held out."""
     facts: dict[str, Any]
     """What identifies the data, for the record."""
+    dev: Sequence[Row] = ()
+    """The rows that are held out, where the data is rows."""
 
     def feed(self, recipe: Recipe) -> Feed:
         """The labelled micro-batches of each step; those of the end where it is not known how many there are."""
@@ -112,8 +114,12 @@ def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wa
 
 
 def labelled_once(task: Task, examples: Iterable[Example], tokenizer: Tokenizer, micro_tokens: int) -> Iterator[Batch]:
-    """Every example once, with the same labels each time."""
-    return once(examples, task.judging().label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
+    """Every example once a pass (see `Task.passes`), with the same labels each time."""
+    passes = task.judging().passes()
+    pairs = zip(passes, tee(examples, len(passes)), strict=True)
+    return chain.from_iterable(
+        once(some, one.label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED) for one, some in pairs
+    )
 
 
 def _rows(recipe: Recipe, task: Task) -> Source:
@@ -131,10 +137,11 @@ def _rows(recipe: Recipe, task: Task) -> Source:
     else:
         train, dev = _divided(train, tokenizer, recipe.data.length)
     task = task.settled(train)
-    wanted = recipe.evaluate.examples or len(dev)
+    dev_rows = len(dev)
+    dev = dev[: recipe.evaluate.examples or dev_rows]
 
     def batches(micro_tokens: int) -> Iterator[Batch]:
-        examples = in_order(dev[:wanted], task.examples, EVALUATION_SEED)
+        examples = in_order(dev, task.examples, EVALUATION_SEED)
         return labelled_once(task, examples, tokenizer, micro_tokens)
 
     # Rows that cannot be judged are refused now, and not after the first epoch.
@@ -147,7 +154,8 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         items=lambda length: train,
         chunk_items=16_384,
         heldout=batches,
-        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": len(dev)},
+        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": dev_rows},
+        dev=dev,
     )
 
 

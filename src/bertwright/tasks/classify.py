@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import isnan, log, nan
 from typing import Any, Self
 
 import numpy as np
@@ -18,8 +18,11 @@ from ..errors import InputError
 from ..flow import Batch, Example, Row
 from ..nn.dropout import Dropout
 from ..sums import ratio
-from .base import LabelledTask
+from .base import LabelledTask, Verdict, Verdicts
 from .pooled import PooledTask, pooled_head
+
+SMALLEST = 1e-38
+"""A probability that fp32 has rounded to 0 counts as this in a loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,14 @@ class Classify(PooledTask, LabelledTask):
             }
             for share in shares
         ]
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        trues = [str(row.fields[self.label_field]) for row in rows]
+        each = [
+            Verdict(true, said["predicted"], said["probability"], -log(max(said["probabilities"][true], SMALLEST)))
+            for true, said in zip(trues, answers, strict=True)
+        ]
+        return Verdicts(self.classes, each)
 
 
 def macro_f1(confusion: Tensor) -> float:

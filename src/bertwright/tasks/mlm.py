@@ -33,6 +33,7 @@ class MaskedLM(Task):
     reads = Document
     hf_class = "MaskedLM"
     changes_ids = True
+    joins_any = True
 
     rate: float = 0.15
     final_rate: float | None = None
