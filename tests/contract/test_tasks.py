@@ -113,6 +113,7 @@ def test_examples_fit_and_come_from_the_item_alone(name: str) -> None:
 def test_each_prediction_has_its_place_its_answer_and_its_count(name: str) -> None:
     batch = labelled(name, group_for(name))
     assert batch.labels
+    assert {key.partition(".")[0] for key in batch.labels} == set(name.split("+"))
     for labels in batch.labels.values():
         assert len(labels.positions) == len(labels.values)
         assert 0 <= int(labels.positions.min()) <= int(labels.positions.max()) < batch.tokens

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from samples import batch_of, corpus, examples, model, rows, vocabulary
+from samples import batch_of, corpus, examples, model, rows, tokenizer, vocabulary
 
+from bertwright.data.pack import pack
 from bertwright.errors import RecipeError
 from bertwright.sums import add
 from bertwright.tasks.base import Joint, Task
@@ -122,7 +123,8 @@ def test_a_sum_is_what_its_parts_are() -> None:
     [
         ((MaskedLM(), MaskedLM(rate=0.3)), "mlm and mlm cannot be joined: both change the input ids"),
         ((NextSentence(), NextSentence()), "nsp and nsp cannot be joined: both need examples of their own"),
-        ((MaskedLM(), Classify()), r"mlm\+classify cannot be joined: some parts read documents"),
+        ((NextSentence(), Classify()), r"nsp\+classify cannot be joined: some parts read documents"),
+        ((MaskedLM(), NextSentence(), Classify()), r"mlm\+nsp\+classify cannot be joined: some parts read documents"),
         ((Classify(), Classify(label_field="other")), "each part is told apart by its name"),
     ],
 )
@@ -130,7 +132,7 @@ def test_what_cannot_be_joined(parts: tuple[Task, ...], why: str) -> None:
     with pytest.raises(RecipeError, match=why):
         Joint(parts=parts)
     with pytest.raises(RecipeError, match=why):
-        parts[0] + parts[1]
+        sum(parts[2:], parts[0] + parts[1])
 
 
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, 2.0, 3.0)])
@@ -161,3 +163,62 @@ def test_all_that_is_read_is_computed_once_and_nothing_else(joint: Joint) -> Non
     assert len(hidden) == len(batch.reads) < batch.tokens
     for name, labels in batch.labels.items():
         torch.testing.assert_close(hidden[batch.rows(name)], everything[labels.positions], rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(params=["mlm first", "classify first"])
+def on_rows(request: pytest.FixtureRequest) -> Joint:
+    parts = (MaskedLM(), Classify(classes=("0", "1")))
+    return Joint(parts=parts if request.param == "mlm first" else parts[::-1])
+
+
+def test_masked_lm_goes_with_labelled_rows(on_rows: Joint) -> None:
+    """The rows are the classifier's, hidden as they would be without it; the encoder goes over them once."""
+    own = tokenizer().vocabulary
+    classify = Classify(classes=("0", "1"))
+    group = examples(on_rows, rows(classify))
+    assert on_rows.reads is Classify.reads
+    assert [e.ids.tolist() for e in group] == [e.ids.tolist() for e in examples(classify, rows(classify))]
+    batch = batch_of(on_rows, group, own, 1)
+    assert torch.equal(batch.ids, batch_of(MaskedLM(), group, own, 1).ids)
+    assert set(batch.counts) == {"mlm", "classify"}
+    whole = model(on_rows, own.size)
+    assert passes(whole, lambda: whole(batch)) == 1
+    assert set(whole(batch).totals) == {"mlm", "classify"}
+
+
+@torch.no_grad()
+def test_what_answers_is_judged_with_nothing_hidden(on_rows: Joint) -> None:
+    own = tokenizer().vocabulary
+    group = examples(on_rows, rows(Classify(classes=("0", "1"))))
+    plain, hidden = (batch_of(one, group, own, 1) for one in on_rows.judging().passes())
+    assert torch.equal(plain.ids, pack(group, own).ids)
+    assert not torch.equal(hidden.ids, plain.ids)
+    assert (set(plain.counts), set(hidden.counts)) == ({"classify"}, {"mlm"})
+    whole = model(on_rows, own.size).eval()
+    report = on_rows.report(add(whole(batch).measures for batch in (plain, hidden)))
+    for part, batch in ((Classify(classes=("0", "1")), plain), (MaskedLM(), hidden)):
+        loss = part.loss(whole.encoder, whole.head.get_submodule(part.name), batch)
+        own_report = {name: report[name] for name in report if name.startswith(part.name)}
+        assert own_report == part.report(add([loss.measures]))
+    assert set(on_rows.logits(whole.encoder, whole.head, plain)) == {"classify"}
+    assert on_rows.score(report) == report["classify.accuracy"]
+
+
+@torch.no_grad()
+def test_the_part_that_answers_has_its_head(on_rows: Joint) -> None:
+    own = tokenizer().vocabulary
+    whole = model(on_rows, own.size).eval()
+    ((part, head),) = on_rows.answering(whole.head)
+    assert isinstance(part, Classify)
+    group = examples(on_rows, rows(part))
+    said = part.answers(whole.encoder, head, pack(group, own))
+    asked = on_rows.asks(pack(group, own))
+    shares = on_rows.logits(whole.encoder, whole.head, asked)["classify"].softmax(-1)
+    assert [answer["probability"] for answer in said] == pytest.approx(shares.max(-1).values.tolist())
+    text = MaskedLM() + NextSentence()
+    assert not list(text.answering(model(text).head))
+
+
+def test_tasks_on_text_are_judged_in_one_pass(joint: Joint) -> None:
+    assert joint.passes() == (joint,)
+    assert Classify().passes() == (Classify(),)

@@ -18,7 +18,7 @@ from ..encoders.naming import FOLDER, Architecture, hf_names, reading
 from ..errors import CheckpointError, InputError, RecipeError
 from ..flow import Batch, Document, Example, Row
 from ..named import find, names
-from ..tasks.base import LabelledTask, Task
+from ..tasks.base import Task
 from ..tasks.mlm import MaskedLM
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
@@ -60,11 +60,12 @@ class Answerer:
 
         Raises RecipeError when the model's task is not one on rows.
         """
-        if not isinstance(self.task, LabelledTask):
+        parts = [part for part, _ in self.task.answering(self.model.head)]
+        if not parts:
             raise RecipeError(f"{self.folder} says nothing of rows: its task is {self.task.name}, for `fill`")
         stream = iter(rows)
         while fields := list(islice(stream, ROWS_AHEAD)):
-            unlabelled = [without(one, self.task.answer_field) for one in fields]
+            unlabelled = [without(one, parts[0].answer_field) for one in fields]
             asked = Rows(unlabelled, self.tokenizer, self.length)
             for row, answer in zip(fields, answered(self.model, asked, self.precision, MICRO_TOKENS), strict=True):
                 yield {**row, **answer}

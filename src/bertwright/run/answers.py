@@ -23,16 +23,16 @@ ROWS_AHEAD = 2048
 
 @torch.inference_mode()
 def answered(model: Model, rows: Sequence[Row], precision: str, micro_tokens: int) -> list[dict[str, Any]]:
-    """What the model says of each row, in order; its task is one on rows, and the labels are not looked at."""
+    """What the part of the model that answers for rows says of each, in order; labels are not looked at."""
     model.eval()
-    task, device = model.task, next(model.parameters()).device
-    assert isinstance(task, LabelledTask)
+    ((task, head),) = model.task.answering(model.head)
+    device = next(model.parameters()).device
     cut = list(by_item(rows, task.examples, EVALUATION_SEED))
     said: dict[int, dict[str, Any]] = {}
     for group in split(chain.from_iterable(cut), micro_tokens):
         batch = pack(group, rows[0].vocabulary).to(device)
         with products_in(precision, device):
-            answers = task.answers(model.encoder, model.head, batch)
+            answers = task.answers(model.encoder, head, batch)
         said |= {example.key: answer for example, answer in zip(group, answers, strict=True)}
     whole = zip(rows, cut, strict=True)
     return [task.together(row, examples, [said[example.key] for example in examples]) for row, examples in whole]

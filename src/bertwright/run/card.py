@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import chain
 
 from .drawing import draw
@@ -10,9 +11,10 @@ from .provenance import Provenance
 from .spec import Recipe
 
 
-def card(recipe: Recipe, provenance: Provenance, pipeline: str) -> str:
-    """The card as Markdown with the Hub's front matter; `pipeline` is transformers' name for what the model does."""
-    parts = [_front(pipeline), _what(provenance), _how_well(provenance), _how(recipe, provenance, pipeline)]
+def card(recipe: Recipe, provenance: Provenance, pipeline: str, mistakes: Sequence[str]) -> str:
+    """The card as Markdown with the Hub's front matter; `pipeline` is transformers' name for what the model does, and
+    `mistakes` are lines on what it gets wrong."""
+    parts = [_front(pipeline), _what(provenance), _how_well(provenance), mistakes, _how(recipe, provenance, pipeline)]
     return "\n".join(chain.from_iterable(parts)) + "\n"
 
 

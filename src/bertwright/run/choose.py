@@ -30,16 +30,23 @@ HELDOUT_EXAMPLES: dict[type, int] = {Document: 1024, Row: 0}
 def task_of(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Task:
     """The task called `name`, a sum where it is `mlm+nsp`, with its settings.
 
-    Raises RecipeError for unknown names, unknown settings and tasks that do not go together.
+    A part of a sum has one setting more, its `weight`. Raises RecipeError for unknown names, unknown
+    settings and tasks that do not go together.
     """
     files = _file_names(name)
     for unused in settings.keys() - set(files):
         raise RecipeError(f"[tasks.{unused}] is set, and the run's task is {name}")
     kinds = [find("bertwright.tasks", one, Task) for one in name.split("+")]
-    parts = tuple(
-        build(kind, settings.get(file, {}), f"tasks.{file}.") for file, kind in zip(files, kinds, strict=True)
-    )
-    return parts[0] if len(parts) == 1 else Joint(parts=parts)
+    own = {file: dict(settings.get(file, {})) for file in files}
+    weights = tuple(_weight(file, own[file].pop("weight", 1.0)) for file in files) if len(files) > 1 else ()
+    parts = tuple(build(kind, own[file], f"tasks.{file}.") for file, kind in zip(files, kinds, strict=True))
+    return parts[0] if len(parts) == 1 else Joint(parts=parts, weights=weights)
+
+
+def _weight(file: str, weight: Any) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < inf:
+        raise RecipeError(f"tasks.{file}.weight is a number of at least 0, not {weight!r}")
+    return float(weight)
 
 
 def with_architecture(recipe: Recipe, task: Task) -> Recipe:
@@ -55,8 +62,10 @@ def with_architecture(recipe: Recipe, task: Task) -> Recipe:
 
 def settings_of(name: str, task: Task) -> dict[str, Mapping[str, Any]]:
     """The settings from which `task_of` makes the task again."""
-    parts = task.parts if isinstance(task, Joint) else (task,)
-    return {file: part.settings for file, part in zip(_file_names(name), parts, strict=True)}
+    if not isinstance(task, Joint):
+        return {_file_names(name)[0]: task.settings}
+    whole = zip(_file_names(name), task.parts, task.weights, strict=True)
+    return {file: {**part.settings, "weight": weight} for file, part, weight in whole}
 
 
 def _file_names(name: str) -> list[str]:

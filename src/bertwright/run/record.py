@@ -5,6 +5,7 @@ RUN/asked.toml          what was asked for, to know the same command again
 RUN/metrics.jsonl       a line for every logged step and every evaluation
 RUN/checkpoints/        a Hugging Face checkpoint each, with the optimizer's state beside it
 RUN/model/              the result: a Hugging Face checkpoint with its card
+RUN/confusion.csv, RUN/worst.jsonl      where it is wrong, for tasks that sort rows into classes (see `mistakes`)
 """
 
 from __future__ import annotations

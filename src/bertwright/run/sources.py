@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
-from itertools import chain
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,12 @@ def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wa
 
 
 def labelled_once(task: Task, examples: Iterable[Example], tokenizer: Tokenizer, micro_tokens: int) -> Iterator[Batch]:
-    """Every example once, with the same labels each time."""
-    return once(task.gathered(examples), task.judging().label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED)
+    """Every example once a pass (see `Task.passes`), with the same labels each time."""
+    passes = task.judging().passes()
+    pairs = zip(passes, tee(task.gathered(examples), len(passes)), strict=True)
+    return chain.from_iterable(
+        once(some, one.label, tokenizer.vocabulary, micro_tokens, EVALUATION_SEED) for one, some in pairs
+    )
 
 
 def _rows(recipe: Recipe, task: Task) -> Source:

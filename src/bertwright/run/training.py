@@ -24,7 +24,7 @@ from ..train.loop import Loop, Step, measure
 from ..train.optim import optimizer
 from ..train.precision import device, resolve
 from ..train.schedule import factor
-from . import writing
+from . import mistakes, writing
 from .answers import graded
 from .provenance import Provenance
 from .record import RunFolder
@@ -205,10 +205,21 @@ class Training:
         if self.recipe.save.model == "best" and self.best:
             self._heldout, self.loop.step = self.best["report"], self.best["step"]
         self._load(folder_of(self.folder.home, self.loop.step))
+        on_mistakes = self._mistakes()
         with self.folder.whole(self.folder.home / "model") as path:
             self._write(path, self._heldout)
             with as_written(self.model):
                 writing.check(path, self.model, self.source.tokenizer)
             provenance = replace(self.provenance, step=self.loop.step, heldout=self._heldout)
-            writing.write_card(path, self.recipe, provenance, self.model.task)
+            writing.write_card(path, self.recipe, provenance, self.model.task, on_mistakes)
         self.show.say(f"{self.folder.home / 'model'}: the model of step {self.loop.step}, a Hugging Face checkpoint.")
+
+    def _mistakes(self) -> list[str]:
+        """Lists what the final model gets wrong of the held-out rows, where that can be said; lines for its card."""
+        micro_tokens = self.recipe.train.micro_tokens or MICRO_TOKENS
+        with as_written(self.model):
+            verdicts = mistakes.verdicts_on(self.model, self.source.dev, self.loop.precision, micro_tokens)
+        if verdicts is None:
+            return []
+        mistakes.write(self.folder.home, verdicts, self.source.dev)
+        return mistakes.for_card(verdicts)

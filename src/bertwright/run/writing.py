@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -49,17 +50,19 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
 
 def architecture(model: Model) -> str:
     """transformers' class for the model: that for its head, as `BertForPreTraining`; else that for the first part of it
-    that has one, as `ModernBertForMaskedLM` for masked LM and another; else the bare `BertModel`."""
+    that has one, as `ModernBertForMaskedLM` for masked LM and another; else the bare `BertModel`. A part that answers
+    for rows goes before all others."""
     family = type(model.encoder.config).__name__.removesuffix("Config")
+    answering = [task for task, _ in model.task.answering(model.head)]
     parts = getattr(model.task, "parts", ()) if model.task.hf_class else ()
-    wanted = [f"{family}For{task.hf_class}" for task in (model.task, *parts)]
+    wanted = [f"{family}For{task.hf_class}" for task in (*answering, model.task, *parts)]
     return next((name for name in wanted if hasattr(transformers, name)), f"{family}Model")
 
 
-def write_card(path: Path, recipe: Recipe, provenance: Provenance, task: Task) -> None:
-    """Writes the model card."""
+def write_card(path: Path, recipe: Recipe, provenance: Provenance, task: Task, mistakes: Sequence[str]) -> None:
+    """Writes the model card, with lines on the model's mistakes."""
     pipelines = (part.pipeline for part in getattr(task, "parts", (task,)))
-    write_text(path / "README.md", card(recipe, provenance, next(filter(None, pipelines), "")))
+    write_text(path / "README.md", card(recipe, provenance, next(filter(None, pipelines), ""), mistakes))
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -55,6 +56,8 @@ class Task(ABC):
     """Whether its labels come with a change of the input ids."""
     needs_other_documents: ClassVar[bool] = False
     """Whether its examples take text from a second document."""
+    joins_any: ClassVar[bool] = False
+    """Whether its labels need token ids alone, so that it goes with examples cut from whatever another task reads."""
 
     @property
     def name(self) -> str:
@@ -105,6 +108,18 @@ class Task(ABC):
         """The task as it labels what is held out: alike for all recipes, so that they can be compared."""
         return self
 
+    def passes(self) -> tuple[Task, ...]:
+        """As whom it labels what is held out: each goes through the model by itself."""
+        return (self,)
+
+    def labels_of(self, batch: Batch) -> list[str]:
+        """The names of its own predictions among those that the batch asks for."""
+        return [name for name in batch.labels if name.partition(".")[0] == self.name]
+
+    def answering(self, head: nn.Module) -> Iterator[tuple[LabelledTask, nn.Module]]:
+        """The part that answers for rows, with its part of the head; nothing where there is none."""
+        yield from ()
+
     @abstractmethod
     def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
         """Cuts an item into sequences of at most `item.length` tokens."""
@@ -149,6 +164,24 @@ class Task(ABC):
         return Joint(parts=mine.parts + theirs.parts, weights=mine.weights + theirs.weights)
 
 
+class Verdict(NamedTuple):
+    """What a model said of a row whose class is known: a mistake, or not."""
+
+    true: str
+    said: str
+    probability: float
+    """Of what was said."""
+    loss: float
+    """In nats, of what is true."""
+
+
+class Verdicts(NamedTuple):
+    """One verdict a row, and all classes in their order."""
+
+    classes: tuple[str, ...]
+    rows: list[Verdict]
+
+
 class LabelledTask(Task):
     """A task learned from labelled rows, whose model answers for new ones.
 
@@ -179,13 +212,23 @@ class LabelledTask(Task):
         """Measures that are no sums over batches, of all rows that are judged with the answers to them."""
         return {}
 
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts | None:
+        """Labelled rows beside the model's answers to them; None where these are not one class a row."""
+        return None
+
+    def answering(self, head: nn.Module) -> Iterator[tuple[LabelledTask, nn.Module]]:
+        yield self, head
+
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Task):
     """Several tasks at once on the same examples: one pass of the encoder, the losses added by weight.
 
-    Each weighs 1 unless `weights` says otherwise. Raises RecipeError when two parts need examples of their own shape,
-    change the input ids or have the same name, when they read different data, or when the number of weights is another.
+    Each weighs 1 unless `weights` says otherwise. At most one part is learned from labelled rows; what is held out is
+    then judged twice, with the ids as they are and as the other parts change them, and the score is that part's alone.
+
+    Raises RecipeError when two parts need examples of their own shape, change the input ids, have the same name or are
+    learned from labels, when they read different data, or when the number of weights is another.
     """
 
     parts: tuple[Task, ...]
@@ -196,7 +239,7 @@ class Joint(Task):
             clash = [part.name for part in self.parts if getattr(part, trait)]
             if len(clash) > 1:
                 raise RecipeError(f"{' and '.join(clash)} cannot be joined: both {why}, and only one may")
-        if len({part.reads for part in self.parts}) > 1:
+        if len({part.reads for part in self.parts if not part.joins_any}) > 1:
             raise RecipeError(f"{self.name} cannot be joined: some parts read documents, others labelled rows")
         if graded := [part.name for part in self.parts if isinstance(part, LabelledTask) and part.grades]:
             raise RecipeError(
@@ -206,6 +249,8 @@ class Joint(Task):
             raise RecipeError(
                 f"{self.name} cannot be joined: each part is told apart by its name, and two have the same"
             )
+        if len(labelled := [part.name for part in self.parts if isinstance(part, LabelledTask)]) > 1:
+            raise RecipeError(f"{' and '.join(labelled)} cannot be joined: both are learned from labels, one a row")
         weights = self.weights or (1.0,) * len(self.parts)
         if len(weights) != len(self.parts):
             raise RecipeError(
@@ -215,7 +260,7 @@ class Joint(Task):
 
     @property
     def reads(self) -> type:  # type: ignore[override]  # a sum reads what its parts read
-        return self.parts[0].reads
+        return next((part.reads for part in self.parts if not part.joins_any), self.parts[0].reads)
 
     @property
     def hf_class(self) -> str:  # type: ignore[override]  # a sum is exported by what its parts are
@@ -261,8 +306,26 @@ class Joint(Task):
     def judging(self) -> Joint:
         return dataclasses.replace(self, parts=tuple(part.judging() for part in self.parts))
 
+    def passes(self) -> tuple[Task, ...]:
+        """Apart where one answers for rows: what it will be asked for has nothing hidden."""
+        changing = tuple(part.changes_ids for part in self.parts)
+        if not any(changing) or not any(isinstance(part, LabelledTask) for part in self.parts):
+            return (self,)
+        return self._only([not change for change in changing]), self._only(changing)
+
+    def _only(self, which: Sequence[bool]) -> Joint:
+        return Joint(parts=tuple(compress(self.parts, which)), weights=tuple(compress(self.weights, which)))
+
+    def labels_of(self, batch: Batch) -> list[str]:
+        return [name for part in self.parts for name in part.labels_of(batch)]
+
+    def answering(self, head: nn.Module) -> Iterator[tuple[LabelledTask, nn.Module]]:
+        for part in self.parts:
+            yield from part.answering(head[part.name])  # type: ignore[index, arg-type]
+
     def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
-        cutter = next((part for part in self.parts if part.cuts), self.parts[0])
+        bound = [part for part in self.parts if not part.joins_any]
+        cutter = next((part for part in self.parts if part.cuts), (bound or self.parts)[0])
         return cutter.examples(item, rng)
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
@@ -280,7 +343,8 @@ class Joint(Task):
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         shared = _Once(encoder)
-        said = [part.logits(shared, head[part.name], batch) for part in self.parts]  # type: ignore[index, arg-type]
+        asked = [part for part in self.parts if part.labels_of(batch)]
+        said = [part.logits(shared, head[part.name], batch) for part in asked]  # type: ignore[index, arg-type]
         return {name: logits for one in said for name, logits in one.items()}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
@@ -288,6 +352,8 @@ class Joint(Task):
         totals: dict[str, Tensor] = {}
         measures: dict[str, Tensor] = {}
         for part, weight in zip(self.parts, self.weights, strict=True):
+            if not part.labels_of(batch):
+                continue
             loss = part.loss(shared, head[part.name], batch)  # type: ignore[index, arg-type]
             totals |= {name: total * weight for name, total in loss.totals.items()}
             measures |= loss.measures
@@ -297,7 +363,9 @@ class Joint(Task):
         return {name: value for part in self.parts for name, value in part.report(sums).items()}
 
     def score(self, report: Mapping[str, float]) -> float:
-        return sum(weight * part.score(report) for part, weight in zip(self.parts, self.weights, strict=True))
+        whole = [*zip(self.parts, self.weights, strict=True)]
+        for_labels = [(part, weight) for part, weight in whole if isinstance(part, LabelledTask)]
+        return sum(weight * part.score(report) for part, weight in for_labels or whole)
 
 
 class _Once:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import log
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,11 +20,13 @@ from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Row
 from ..nn.dropout import Dropout
 from ..sums import ratio
-from .base import LabelledTask
+from .base import LabelledTask, Verdict, Verdicts
 from .fields import classes_of, known, label_of, labelled, named_classes, numbers_first, where
 from .pooled import PooledTask, pooled_head
 
 BALANCED = "balanced"
+SMALLEST = 1e-38
+"""A probability that fp32 has rounded to 0 counts as this in a loss."""
 
 
 class ClassTask(PooledTask, LabelledTask):
@@ -156,6 +159,14 @@ class ClassTask(PooledTask, LabelledTask):
             }
             for share in shares
         ]
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        trues = [str(row.fields[self.label_field]) for row in rows]
+        each = [
+            Verdict(true, said["predicted"], said["probability"], -log(max(said["probabilities"][true], SMALLEST)))
+            for true, said in zip(trues, answers, strict=True)
+        ]
+        return Verdicts(self.classes, each)
 
 
 def balanced(classes: tuple[str, ...], counts: Mapping[str, int]) -> dict[str, float]:

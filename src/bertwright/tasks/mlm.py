@@ -34,6 +34,7 @@ class MaskedLM(Task):
     hf_class = "MaskedLM"
     pipeline = "fill-mask"
     changes_ids = True
+    joins_any = True
 
     rate: float = 0.15
     final_rate: float | None = None

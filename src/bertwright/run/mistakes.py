@@ -1,0 +1,73 @@
+"""Where a model is wrong: which classes it takes for which, and the held-out rows that it finds least likely.
+
+RUN/confusion.csv       how many rows of each class (a line) were said to be of each (a column)
+RUN/worst.jsonl         the rows with the highest loss, the worst first, with what was said of them
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from ..files import write_text
+from ..flow import Row
+from ..tasks.base import Verdicts
+from ..tasks.model import Model
+from .answers import ROWS_AHEAD, answered
+
+CONFUSION, WORST = "confusion.csv", "worst.jsonl"
+KEPT = 100
+_NAMED = 5
+
+
+def verdicts_on(model: Model, rows: Sequence[Row], precision: str, micro_tokens: int) -> Verdicts | None:
+    """The verdicts of the model's task on labelled rows; None where there are none, or it has nothing of the sort."""
+    for task, _ in model.task.answering(model.head):
+        parts = [rows[start : start + ROWS_AHEAD] for start in range(0, len(rows), ROWS_AHEAD)]
+        answers = [*chain.from_iterable(answered(model, part, precision, micro_tokens) for part in parts)]
+        return task.verdicts(rows, answers) if answers else None
+    return None
+
+
+def write(folder: Path, verdicts: Verdicts, rows: Sequence[Row]) -> None:
+    """Writes both files into a folder."""
+    write_text(folder / CONFUSION, _confusion(verdicts))
+    write_text(folder / WORST, "".join(f"{line}\n" for line in _worst(verdicts, rows)))
+
+
+def _confusion(verdicts: Verdicts) -> str:
+    counts = Counter((one.true, one.said) for one in verdicts.rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true", *verdicts.classes])
+    writer.writerows([true, *(counts[true, said] for said in verdicts.classes)] for true in verdicts.classes)
+    return text.getvalue()
+
+
+def _worst(verdicts: Verdicts, rows: Sequence[Row]) -> Iterator[str]:
+    order = sorted(range(len(rows)), key=lambda at: -verdicts.rows[at].loss)
+    for at in order[:KEPT]:
+        where = getattr(rows[at].fields, "where", f"row {at + 1}")
+        line = {**rows[at].fields, "row": where, **verdicts.rows[at]._asdict()}
+        yield json.dumps(line, ensure_ascii=False, default=str)
+
+
+def for_card(verdicts: Verdicts) -> list[str]:
+    """What the model card says: which mistakes are the most frequent, and where the others are listed."""
+    wrong = Counter((one.true, one.said) for one in verdicts.rows if one.true != one.said)
+    lines = [f"Of {len(verdicts.rows):,} held-out rows {wrong.total():,} were given a wrong class.", ""]
+    if wrong:
+        lines += ["| true | said | rows |", "|---|---|---|"]
+        lines += [f"| {_cell(true)} | {_cell(said)} | {n} |" for (true, said), n in wrong.most_common(_NAMED)]
+        lines += [""]
+    files = f"`{CONFUSION}` counts every class against every other, `{WORST}` lists the {KEPT} rows of highest loss."
+    return ["## Mistakes", "", *lines, f"In the run's folder {files}", ""]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,96 @@
+"""`--task classify+mlm`: a classifier that goes on learning the language of its rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+from transformers import pipeline
+
+from bertwright.errors import RecipeError
+from bertwright.run.answering import Answerer, filler
+from bertwright.run.choose import task_of
+from bertwright.run.provenance import Provenance
+from bertwright.run.spec import Recipe
+from bertwright.tasks.base import Joint
+
+LONG_ENOUGH = {"train__steps": 48, "train__lr": 2e-3, "evaluate__every": 16, "train__dropout": 0.1}
+LIGHT = {"tasks__mlm__weight": 0.1}
+
+
+@pytest.fixture(scope="module", params=["classify+mlm", "mlm+classify"])
+def home(request: pytest.FixtureRequest, pretrained: Path, labelled: Path, base: Path) -> Path:
+    out = base / "joined" / request.param
+    return runs.done(runs.finetuning(pretrained, labelled, out, task=request.param, **LONG_ENOUGH, **LIGHT))
+
+
+def test_both_are_reported_and_the_classifier_decides(home: Path) -> None:
+    record = Provenance.read(home / "model")
+    assert record is not None
+    assert {name.partition(".")[0] for name in record.heldout} == {"mlm", "classify"}
+    assert record.kind == "fine-tuning"
+    lines = [line["heldout"] for line in runs.metrics(home) if "heldout" in line]
+    assert record.heldout["classify.accuracy"] == max(line["classify.accuracy"] for line in lines)
+    assert all("mlm.loss" in line and "classify.loss" in line for line in runs.metrics(home) if "lr" in line)
+
+
+def test_it_answers_with_nothing_hidden_as_transformers_does(home: Path) -> None:
+    rows = runs.rows(30, seed=4)
+    theirs = pipeline("text-classification", model=str(home / "model"), device="cpu")
+    said = theirs([row["text"] for row in rows])
+    ours = list(Answerer(str(home), precision="fp32").predict(rows))
+    assert [answer["probability"] for answer in ours] == pytest.approx([one["score"] for one in said], abs=1e-5)
+    assert {answer["predicted"] for answer in ours} == {"sea", "сад"}
+    report = Answerer(str(home), precision="fp32").evaluate_rows(rows)
+    right = [answer["predicted"] == answer["label"] for answer in ours]
+    assert report["classify.accuracy"] == pytest.approx(sum(right) / 30)
+    assert "mlm.loss" in report
+    assert json.loads((home / "model" / "config.json").read_text())["architectures"] == [
+        "BertForSequenceClassification"
+    ]
+
+
+def test_it_still_fills_masks(home: Path) -> None:
+    ((words),) = filler(str(home)).fill("The captain saw the [MASK].", top=2)
+    assert len(words) == 2
+
+
+def test_killed_and_started_again(pretrained: Path, labelled: Path, tmp_path: Path) -> None:
+    def tables(name: str) -> dict[str, Any]:
+        changes = LONG_ENOUGH | {"train__steps": 6, "evaluate__every": 2, "train__micro_tokens": 64}
+        return runs.finetuning(pretrained, labelled, tmp_path / name, task="classify+mlm", **changes)
+
+    with pytest.raises(runs.Killed):
+        runs.done(tables("broken"), runs.killed_at(5))
+    broken, unbroken = runs.done(tables("broken")), runs.done(tables("unbroken"))
+    assert runs.metrics(broken) == runs.metrics(unbroken)
+    assert runs.same_weights(broken, unbroken)
+
+
+def test_a_part_of_a_sum_has_a_weight(home: Path, pretrained: Path, labelled: Path, tmp_path: Path) -> None:
+    """It is a setting of the recipe, and decides what is learned."""
+    recipe = Recipe.read(home / "recipe.toml")
+    assert (recipe.tasks["mlm"]["weight"], recipe.tasks["classify"]["weight"]) == (0.1, 1.0)
+    task = task_of(recipe.task, recipe.tasks)
+    assert isinstance(task, Joint)
+    assert dict(zip((part.name for part in task.parts), task.weights, strict=True)) == {"mlm": 0.1, "classify": 1.0}
+    changes = {"task": recipe.task, "train__steps": 2}
+    one, other = (
+        runs.done(runs.finetuning(pretrained, labelled, tmp_path / str(weight), **changes, tasks__mlm__weight=weight))
+        for weight in (1.0, 0.5)
+    )
+    assert not runs.same_weights(one, other)
+
+
+@pytest.mark.parametrize("weight", [-1, "much", True, float("nan"), float("inf")])
+def test_a_weight_is_a_number(weight: Any) -> None:
+    with pytest.raises(RecipeError, match=r"tasks\.mlm\.weight is a number of at least 0"):
+        task_of("classify+mlm", {"mlm": {"weight": weight}})
+
+
+def test_a_task_alone_has_no_weight() -> None:
+    with pytest.raises(RecipeError, match=r"unknown setting tasks.mlm.weight"):
+        task_of("mlm", {"mlm": {"weight": 1.0}})
