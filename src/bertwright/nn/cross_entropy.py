@@ -24,6 +24,8 @@ class TokenLoss(NamedTuple):
     """[] the cross-entropy in it"""
     correct: Tensor
     """[] how often the most likely token was the right one"""
+    right: Tensor
+    """[M] where it was"""
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, z_loss: float = 0.0) -> TokenLoss:
@@ -56,7 +58,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         shares = torch.softmax(logits, -1, out=logits)
         share = shares[:rows].gather(1, said[:, None]).squeeze(1).to(wide)
         normaliser = largest.to(wide) - share.log()
-        nats, correct = (normaliser - hit).sum(), (said == targets).sum()
+        nats, right = (normaliser - hit).sum(), said == targets
+        correct = right.sum()
         if any(ctx.needs_input_grad[:3]):
             shares[rows:] = 0
             if z_loss:
@@ -65,8 +68,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             ctx.save_for_backward(shares, narrow, table)
             ctx.rows, ctx.types = rows, (x.dtype, weight.dtype, bias.dtype)
         total = nats + z_loss * normaliser.square().sum() if z_loss else nats.clone()
-        ctx.mark_non_differentiable(nats, correct)
-        return total, nats, correct
+        ctx.mark_non_differentiable(nats, correct, right)
+        return total, nats, correct, right
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
