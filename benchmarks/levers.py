@@ -51,7 +51,8 @@ def without_fused_loss(args: argparse.Namespace) -> None:
     def plain(self: Any, predictor: Any, hidden: Any, targets: Any, z_loss: float = 0.0) -> TokenLoss:
         logits = self.logits(predictor, hidden).float()
         total = F.cross_entropy(logits, targets, reduction="sum")
-        return TokenLoss(total, total.detach(), (logits.detach().max(-1).indices == targets).sum())
+        right = logits.detach().max(-1).indices == targets
+        return TokenLoss(total, total.detach(), right.sum(), right)
 
     Encoder.token_loss = plain
 

@@ -21,7 +21,7 @@ def pretrain(
         str | None, typer.Option(help="What is learned; several are joined by +, as in mlm+nsp.")
     ] = None,
     size: Annotated[str, typer.Option(help="tiny, mini, small, medium, base or large.")] = "mini",
-    arch: Annotated[str | None, typer.Option(help="The architecture: bert or modern.")] = None,
+    arch: Annotated[str | None, typer.Option(help="The architecture: bert, modern or electra.")] = None,
     init: options.Init = None,
     start: Annotated[str, typer.Option(help="A checkpoint to go on from, instead of random weights.")] = "scratch",
     steps: options.Steps = None,

@@ -27,6 +27,8 @@ class TokenLoss(NamedTuple):
     """[] the cross-entropy in it"""
     correct: Tensor
     """[] how often the most likely token was the right one; a tie counts as half"""
+    right: Tensor
+    """[M] whether it was: 1, 0, or a half for a tie"""
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, z_loss: float = 0.0) -> TokenLoss:
@@ -54,7 +56,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(where, enabled=False):
             logits = F.linear(narrow, table, bias.to(dtype))
         hit, rival = _hit_and_rival(logits[:rows], targets[:, None])
-        correct = (hit > rival).sum() + 0.5 * (hit == rival).sum()
+        right = (hit > rival).float() + 0.5 * (hit == rival)
+        correct = right.sum()
         shares = torch.softmax(logits, -1, out=logits)
         normaliser = torch.maximum(hit, rival).to(wide) - _largest(shares[:rows]).to(wide).log()
         nats = (normaliser - hit.to(wide)).sum()
@@ -66,8 +69,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             ctx.save_for_backward(shares, narrow, table)
             ctx.rows, ctx.types = rows, (x.dtype, weight.dtype, bias.dtype)
         total = nats + z_loss * normaliser.square().sum() if z_loss else nats.clone()
-        ctx.mark_non_differentiable(nats, correct)
-        return total, nats, correct
+        ctx.mark_non_differentiable(nats, correct, right)
+        return total, nats, correct, right
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -3,7 +3,7 @@
 RUN/recipe.toml         every setting, defaults filled in
 RUN/asked.toml          what was asked for, to know the same command again
 RUN/metrics.jsonl       a line for every logged step and every evaluation
-RUN/checkpoints/        a Hugging Face checkpoint each, with the optimizer's state beside it
+RUN/checkpoints/        a Hugging Face checkpoint each, with the optimizer's state, and the head's where it has one
 RUN/model/              the result: a Hugging Face checkpoint with its card
 RUN/confusion.csv, RUN/worst.jsonl      where it is wrong, for tasks that sort rows into classes (see `mistakes`)
 """
@@ -32,6 +32,7 @@ from .spec import Recipe, differences, load
 
 OPTIMIZER = "optimizer.safetensors"
 RAW = "raw.safetensors"
+BUFFERS = "buffers.safetensors"
 WINDOW = "window.safetensors"
 STATE = "state.json"
 _HOW_LONG = {"train.steps", "train.epochs", "train.budget"}
@@ -125,6 +126,8 @@ class RunFolder:
                 write_model(folder)
             if loop.average is not None:
                 save_file(loop.average.raw(), folder / RAW)
+            if buffers := dict(loop.model.named_buffers()):
+                save_file({name: value.cpu() for name, value in buffers.items()}, folder / BUFFERS)
             save_file(state_tensors(loop.optimizer), folder / OPTIMIZER)
             save_file({name: value.cpu() for name, value in window.items()}, folder / WINDOW)
             write_text(folder / STATE, json.dumps({"step": loop.step, **state}) + "\n")
@@ -142,6 +145,10 @@ class RunFolder:
         with _reading(checkpoint):
             if loop.average is not None:
                 loop.average.restore(load_file(checkpoint / RAW))
+            if buffers := dict(loop.model.named_buffers()):
+                stored = load_file(checkpoint / BUFFERS)
+                for name, value in buffers.items():
+                    value.copy_(stored[name])
             load_state_tensors(loop.optimizer, load_file(checkpoint / OPTIMIZER))
             window = load_file(checkpoint / WINDOW)
         loop.step = self.state(checkpoint)["step"]

@@ -8,6 +8,7 @@ PLUMBING = ("base", "classes", "entities", "fields", "model", "pairs", "pooled",
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:
+    from .amlm import AdaptiveMaskedLM as AdaptiveMaskedLM
     from .base import Joint as Joint
     from .base import Task as Task
     from .choice import Choice as Choice

@@ -120,6 +120,13 @@ class Task(ABC):
         """The part that answers for rows, with its part of the head; nothing where there is none."""
         yield from ()
 
+    def decided(self, head: nn.Module, batch: Batch) -> Batch:
+        """The batch as the encoder sees it, with what hangs on the head's state decided, on the device."""
+        return batch
+
+    def learned(self, head: nn.Module, sums: Mapping[str, Tensor]) -> None:  # noqa: B027  # most have no state
+        """Takes a step's measures, summed over all of its batches, into the head's state, which is in its buffers."""
+
     @abstractmethod
     def examples(self, item: Any, rng: np.random.Generator) -> Iterator[Example]:
         """Cuts an item into sequences of at most `item.length` tokens."""
@@ -335,6 +342,15 @@ class Joint(Task):
 
     def head(self, encoder: Encoder) -> nn.Module:
         return nn.ModuleDict({part.name: part.head(encoder) for part in self.parts})
+
+    def decided(self, head: nn.Module, batch: Batch) -> Batch:
+        for part in self.parts:
+            batch = part.decided(head[part.name], batch)  # type: ignore[index, arg-type]
+        return batch
+
+    def learned(self, head: nn.Module, sums: Mapping[str, Tensor]) -> None:
+        for part in self.parts:
+            part.learned(head[part.name], sums)  # type: ignore[index, arg-type]
 
     def asks(self, batch: Batch) -> Batch:
         for part in self.parts:

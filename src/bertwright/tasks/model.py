@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
 
 from ..encoders.base import Encoder
 from ..encoders.naming import hf_names
@@ -24,7 +27,12 @@ class Model(nn.Module):
         self.head = task.head(encoder)
 
     def forward(self, batch: Batch) -> Loss:
-        return self.task.loss(self.encoder, self.head, batch)
+        return self.task.loss(self.encoder, self.head, self.task.decided(self.head, batch))
+
+    @torch.no_grad()
+    def learned(self, sums: Mapping[str, Tensor]) -> None:
+        """Lets the task take a step's summed measures into the head's state."""
+        self.task.learned(self.head, sums)
 
     def hf_names(self) -> dict[str, str]:
         """transformers' name of every parameter, by its own name."""

@@ -108,12 +108,13 @@ class Loop:
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        tokens = sum(batch.tokens for batch in batches)
+        sums, tokens = add(parts), sum(batch.tokens for batch in batches)
+        self.model.learned(sums)
         return Step(
             number=self.step,
             lr=self._peaks[0] * factor,
             grad_norm=norm,
-            sums=add(parts),
+            sums=sums,
             tokens=tokens,
             waited=waited,
         )
