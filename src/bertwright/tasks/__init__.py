@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-PLUMBING = ("base", "model", "pairs", "pooled")
+PLUMBING = ("base", "model", "pairs", "pooled", "units")
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .classify import Classify as Classify
     from .mlm import MaskedLM as MaskedLM
     from .nsp import NextSentence as NextSentence
+    from .sop import SentenceOrder as SentenceOrder
+    from .ssp import SameSentence as SameSentence
 
 
 def __getattr__(name: str) -> Any:
