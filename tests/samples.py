@@ -153,11 +153,24 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
 
 
-def _documents(sentences: list[list[np.ndarray]], own: Vocabulary, length: int) -> list[Document]:
-    def one(at: int) -> Document:
-        def other(rng: np.random.Generator) -> list[np.ndarray]:
-            return sentences[(at + 1 + int(rng.integers(len(sentences) - 1))) % len(sentences)]
+def in_documents(sentences: list[list[np.ndarray]], size: int, length: int) -> list[Document]:
+    """Documents of those sentences, of ids below `size`."""
+    return _documents(sentences, vocabulary(size), length)
 
-        return Document(sentences=sentences[at], vocabulary=own, length=length, other=other)
+
+def _documents(sentences: list[list[np.ndarray]], own: Vocabulary, length: int) -> list[Document]:
+    places = [(number, sentence) for number, document in enumerate(sentences) for sentence in range(len(document))]
+    ends = np.cumsum([len(sentences[number][sentence]) for number, sentence in places])
+    sizes = [sum(map(len, document)) for document in sentences]
+    begins = np.cumsum(sizes) - sizes
+
+    def one(at: int) -> Document:
+        def elsewhere(rng: np.random.Generator) -> tuple[list[np.ndarray], int]:
+            drawn = int(rng.integers(ends[-1] - sizes[at]))
+            token = drawn + sizes[at] * (drawn >= begins[at])
+            number, sentence = places[int(np.searchsorted(ends, token, side="right"))]
+            return sentences[number], sentence
+
+        return Document(sentences=sentences[at], vocabulary=own, length=length, elsewhere=elsewhere)
 
     return [one(at) for at in range(len(sentences))]

@@ -1,4 +1,4 @@
-"""Small text in three scripts, and documents made of it, for tests that need a corpus."""
+"""Small text in five scripts, and documents made of it, for tests that need a corpus."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ RUSSIAN = """Ёж вылез из-под ёлки и понюхал воздух
 Мальчики побежали купаться. Старый мост скрипел, но держался.""".replace("\n", " ")
 
 CHINESE = "清晨的河边很安静。老人坐在石头上钓鱼。孩子们问他：今天有鱼吗？他笑了笑，没有回答！雾散了，太阳出来了。"
+
+JAPANESE = (
+    "今日は天気がいいので、公園へ散歩に行きました。ベンチでコーヒーを飲みながら、"
+    "ゆっくり本を読みました。夕方には雨が降りました。"
+)
+
+THAI = "เช้านี้อากาศดีมาก เราเดินไปตลาดเพื่อซื้อผลไม้ แล้วกลับบ้านก่อนเที่ยง ตอนเย็นฝนตกหนัก ทุกคนอยู่ในบ้าน"
 
 
 def documents(count: int, text: str = ENGLISH, seed: int = 0) -> list[list[str]]:

@@ -16,9 +16,14 @@ import torch
 from torch import Tensor
 
 
+def every_token(ids: np.ndarray) -> np.ndarray:
+    """[N] ids -> [N] bool: each token a word."""
+    return np.ones(len(ids), bool)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """What cutting and hiding need to know of a tokenizer: its size and its special tokens."""
+    """What cutting and hiding need to know of a tokenizer: its size, its special tokens, and where words begin."""
 
     size: int
     pad: int
@@ -27,6 +32,8 @@ class Vocabulary:
     mask: int
     unk: int
     special: tuple[int, ...]
+    begins_word: Callable[[np.ndarray], np.ndarray] = field(default=every_token, compare=False, repr=False)
+    """[N] ids -> [N] bool: at which tokens a word begins; special tokens are words of their own."""
 
     def single(self, ids: np.ndarray) -> Example:
         """`[CLS] ids [SEP]` as one example."""
@@ -49,8 +56,8 @@ class Document:
     vocabulary: Vocabulary
     length: int
     """The longest sequence that may be cut from it, special tokens included."""
-    other: Callable[[np.random.Generator], Sequence[np.ndarray]]
-    """Draws another document of the same corpus and returns its sentences."""
+    elsewhere: Callable[[np.random.Generator], tuple[Sequence[np.ndarray], int]]
+    """Draws a token of the other documents: the sentences of the one that it is in, and which of them that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,11 +106,28 @@ def test_documents_for_tasks(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert [s.tolist() for s in documents[-1].sentences] == TRAIN[2]
     assert len(documents[0:2]) == 2
     rng = np.random.default_rng(0)
-    drawn = Counter(tuple(documents[1].other(rng)[0].tolist()) for _ in range(400))
-    assert drawn.keys() == {(5, 6, 7), (12,)}
-    assert 150 < drawn[(12,)] < 250
     alone = store.heldout.documents(128)[0]
-    assert [s.tolist() for s in alone.other(rng)] == HELDOUT[0]
+    sentences, place = alone.elsewhere(rng)
+    assert ([s.tolist() for s in sentences], place) == (HELDOUT[0], 0)
+
+
+def test_a_place_elsewhere_is_any_token_of_the_other_documents(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Over the borders of groups of documents, which are decoded together."""
+    draw, rng = np.random.default_rng(1), np.random.default_rng(2)
+    parts = [[[5 + i % 20] * int(n) for n in draw.integers(1, 400, draw.integers(2, 5))] for i in range(150)]
+    documents = write(tmp_path / "store", tokenizer, parts, HELDOUT).train.documents(128)
+    by_lengths = {tuple(map(len, part)): number for number, part in enumerate(parts)}
+    assert len(by_lengths) == len(parts)
+    for at in (0, 63, 64, 149):
+        drawn: Counter[tuple[int, int]] = Counter()
+        for _ in range(4000):
+            sentences, place = documents[at].elsewhere(rng)
+            drawn[by_lengths[tuple(map(len, sentences))], place] += 1
+        assert all(number != at for number, _ in drawn)
+        tokens = {(i, j): len(s) for i, part in enumerate(parts) for j, s in enumerate(part) if i != at}
+        expected = np.array([4000 * n / sum(tokens.values()) for n in tokens.values()])
+        found = np.array([drawn[key] for key in tokens])
+        assert ((found - expected) ** 2 / expected).sum() < 1.4 * len(tokens)
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -18,7 +18,7 @@ from bertwright.run.spec import Recipe
 from bertwright.tasks.base import Joint
 
 LONG_ENOUGH = {"train__steps": 48, "train__lr": 2e-3, "evaluate__every": 16, "train__dropout": 0.1}
-LIGHT = {"tasks__mlm__weight": 0.1}
+LIGHT = {"tasks__weights__mlm": 0.1}
 
 
 @pytest.fixture(scope="module", params=["classify+mlm", "mlm+classify"])
@@ -73,13 +73,13 @@ def test_killed_and_started_again(pretrained: Path, labelled: Path, tmp_path: Pa
 def test_a_part_of_a_sum_has_a_weight(home: Path, pretrained: Path, labelled: Path, tmp_path: Path) -> None:
     """It is a setting of the recipe, and decides what is learned."""
     recipe = Recipe.read(home / "recipe.toml")
-    assert (recipe.tasks["mlm"]["weight"], recipe.tasks["classify"]["weight"]) == (0.1, 1.0)
+    assert recipe.tasks["weights"] == {"mlm": 0.1, "classify": 1.0}
     task = task_of(recipe.task, recipe.tasks)
     assert isinstance(task, Joint)
     assert dict(zip((part.name for part in task.parts), task.weights, strict=True)) == {"mlm": 0.1, "classify": 1.0}
     changes = {"task": recipe.task, "train__steps": 2}
     one, other = (
-        runs.done(runs.finetuning(pretrained, labelled, tmp_path / str(weight), **changes, tasks__mlm__weight=weight))
+        runs.done(runs.finetuning(pretrained, labelled, tmp_path / str(weight), **changes, tasks__weights__mlm=weight))
         for weight in (1.0, 0.5)
     )
     assert not runs.same_weights(one, other)
@@ -87,10 +87,10 @@ def test_a_part_of_a_sum_has_a_weight(home: Path, pretrained: Path, labelled: Pa
 
 @pytest.mark.parametrize("weight", [-1, "much", True, float("nan"), float("inf")])
 def test_a_weight_is_a_number(weight: Any) -> None:
-    with pytest.raises(RecipeError, match=r"tasks\.mlm\.weight is a number of at least 0"):
-        task_of("classify+mlm", {"mlm": {"weight": weight}})
+    with pytest.raises(RecipeError, match=r"tasks\.weights\.mlm is a number, not |are numbers of at least 0"):
+        task_of("classify+mlm", {"weights": {"mlm": weight}})
 
 
 def test_a_task_alone_has_no_weight() -> None:
-    with pytest.raises(RecipeError, match=r"unknown setting tasks.mlm.weight"):
-        task_of("mlm", {"mlm": {"weight": 1.0}})
+    with pytest.raises(RecipeError, match=r"\[tasks.weights\] is set, and the run's task is mlm"):
+        task_of("mlm", {"weights": {"mlm": 1.0}})

@@ -35,6 +35,7 @@ def prepare(
     from ..data.prepare import PrepareSettings
     from ..data.prepare import prepare as make
     from ..encoders.folders import checkpoint_folder
+    from ..run.leaking import leaks
     from .terminal import Terminal, print_store
 
     settings = PrepareSettings(
@@ -50,4 +51,5 @@ def prepare(
     )
     with Terminal(quiet=as_json) as terminal:
         store = make(inputs, out, settings=settings, progress=terminal.bar)
-    print_store(store, as_json)
+        told = leaks(store, lambda done, total: terminal.bar("judging pairs", done, total))
+    print_store(store, told, as_json)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from ..data.leaks import Leak
     from ..data.store import TokenStore
     from ..run.quickstart import Learned
     from ..run.run import Stop
@@ -126,11 +127,16 @@ def print_report(report: Mapping[str, float], as_json: bool) -> None:
         print(f"{name:<{width}}  {value:.4f}")
 
 
-def print_store(store: TokenStore, as_json: bool) -> None:
-    """What a store was made of."""
+def print_store(store: TokenStore, told: Mapping[str, Leak], as_json: bool) -> None:
+    """What a store was made of, and what is told of pairs made of it."""
     from ..data.describe import describe
+    from ..run.leaking import described
 
-    print(json.dumps(store.manifest, ensure_ascii=False) if as_json else "\n".join(describe(store)))
+    if as_json:
+        shares = {name: {"told": leak.share, "pairs": leak.pairs} for name, leak in told.items()}
+        print(json.dumps({**store.manifest, "pairs": shares}, ensure_ascii=False))
+    else:
+        print("\n".join([*describe(store), *described(told)]))
 
 
 def print_learned(learned: Learned, as_json: bool) -> None:

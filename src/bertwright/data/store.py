@@ -118,6 +118,20 @@ class Part:
         """All documents, for cutting sequences of up to `length` tokens, special tokens included."""
         return Documents(self, self._vocabulary(), length)
 
+    def place(self, token: int) -> tuple[int, int]:
+        """The document that holds a token of the part, and which of its sentences does."""
+        group = int(np.searchsorted(self._index[:, 0], token, side="right")) - 1
+        bounds, first_token = self._group(group)
+        sentence = int(np.searchsorted(bounds.tokens, token - first_token, side="right")) - 1
+        within = int(np.searchsorted(bounds.sentences, sentence, side="right")) - 1
+        return group * STRIDE + within, int(sentence - bounds.sentences[within])
+
+    def span(self, i: int) -> tuple[int, int]:
+        """Where the tokens of document `i` begin and end in the part."""
+        bounds, first_token = self._group(i // STRIDE)
+        begin, end = bounds.tokens[bounds.sentences[i % STRIDE : i % STRIDE + 2]] + first_token
+        return int(begin), int(end)
+
     def _read_group(self, group: int) -> tuple[Bounds, int]:
         (first_token, begin), (_, end) = self._index[group : group + 2].tolist()
         return decode(self._outline[begin:end]), first_token
@@ -175,14 +189,19 @@ class Documents(Sequence[Document]):
             return [self[i] for i in range(*at.indices(len(self)))]
         at = range(len(self))[at]
 
-        def other(rng: np.random.Generator) -> Sentences:
+        def elsewhere(rng: np.random.Generator) -> tuple[Sentences, int]:
             if len(self) == 1:
-                return self._part.sentences(0)
-            drawn = int(rng.integers(len(self) - 1))
-            return self._part.sentences(drawn + (drawn >= at))
+                return self._part.sentences(0), 0
+            begin, end = self._part.span(at)
+            drawn = int(rng.integers(self.tokens - (end - begin)))
+            document, sentence = self._part.place(drawn + (end - begin) * (drawn >= begin))
+            return self._part.sentences(document), sentence
 
         return Document(
-            sentences=self._part.sentences(at), vocabulary=self._vocabulary, length=self._length, other=other
+            sentences=self._part.sentences(at),
+            vocabulary=self._vocabulary,
+            length=self._length,
+            elsewhere=elsewhere,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import RecipeError, RunError
 from ..flow import Document, Row
 from ..named import find
-from ..tasks.base import Joint, Task
+from ..tasks.base import WEIGHTS, Joint, Task
 from ..train.compiling import compiles
 from ..train.optim import OPTIMIZERS
 from ..train.precision import device, resolve
@@ -28,25 +28,28 @@ HELDOUT_EXAMPLES: dict[type, int] = {Document: 1024, Row: 0}
 
 
 def task_of(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Task:
-    """The task called `name`, a sum where it is `mlm+nsp`, with its settings.
+    """The task called `name`, a sum where it is `mlm+nsp`, with its settings; those of a sum hold its weights too.
 
-    A part of a sum has one setting more, its `weight`. Raises RecipeError for unknown names, unknown
-    settings and tasks that do not go together.
+    Raises RecipeError for unknown names, unknown settings and tasks that do not go together.
     """
-    files = _file_names(name)
-    for unused in settings.keys() - set(files):
+    files = file_names(name)
+    for unused in settings.keys() - {*files, *([WEIGHTS] if len(files) > 1 else [])}:
         raise RecipeError(f"[tasks.{unused}] is set, and the run's task is {name}")
     kinds = [find("bertwright.tasks", one, Task) for one in name.split("+")]
-    own = {file: dict(settings.get(file, {})) for file in files}
-    weights = tuple(_weight(file, own[file].pop("weight", 1.0)) for file in files) if len(files) > 1 else ()
-    parts = tuple(build(kind, own[file], f"tasks.{file}.") for file, kind in zip(files, kinds, strict=True))
-    return parts[0] if len(parts) == 1 else Joint(parts=parts, weights=weights)
+    parts = tuple(
+        build(kind, settings.get(file, {}), f"tasks.{file}.") for file, kind in zip(files, kinds, strict=True)
+    )
+    return parts[0] if len(parts) == 1 else Joint(parts=parts, weights=_weights(files, settings.get(WEIGHTS, {})))
 
 
-def _weight(file: str, weight: Any) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < inf:
-        raise RecipeError(f"tasks.{file}.weight is a number of at least 0, not {weight!r}")
-    return float(weight)
+def _weights(files: list[str], given: Mapping[str, Any]) -> tuple[float, ...]:
+    """`[tasks.weights]` as a weight a part; 1 for those that it does not name."""
+    for name, weight in given.items():
+        if name not in files:
+            raise RecipeError(f"tasks.weights.{name} is set, and the run's tasks are {', '.join(files)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise RecipeError(f"tasks.weights.{name} is a number, not {weight!r}")
+    return tuple(float(given.get(file, 1.0)) for file in files)
 
 
 def with_architecture(recipe: Recipe, task: Task) -> Recipe:
@@ -62,13 +65,14 @@ def with_architecture(recipe: Recipe, task: Task) -> Recipe:
 
 def settings_of(name: str, task: Task) -> dict[str, Mapping[str, Any]]:
     """The settings from which `task_of` makes the task again."""
+    files = file_names(name)
     if not isinstance(task, Joint):
-        return {_file_names(name)[0]: task.settings}
-    whole = zip(_file_names(name), task.parts, task.weights, strict=True)
-    return {file: {**part.settings, "weight": weight} for file, part, weight in whole}
+        return {files[0]: task.settings}
+    parts = {file: part.settings for file, part in zip(files, task.parts, strict=True)}
+    return {**parts, WEIGHTS: dict(zip(files, task.weights, strict=True))}
 
 
-def _file_names(name: str) -> list[str]:
+def file_names(name: str) -> list[str]:
     """`mlm` and `mine` for `mlm+path/mine.py:Mine`."""
     return [one.partition(":")[0].removesuffix(".py").rpartition("/")[2] for one in name.split("+")]
 

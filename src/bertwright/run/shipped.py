@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import RecipeError
 from ..named import find
-from ..tasks.base import Task
+from ..tasks.base import WEIGHTS, Task
+from .choose import file_names
 from .spec import load
 
 DEFAULT = "modern"
@@ -41,13 +42,19 @@ def laid_over(tables: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         if gone & merged.get(name, {}).keys():
             merged[name] = {key: value for key, value in merged[name].items() if key not in gone}
     if "task" in given:
-        parts = given["task"].split("+")
-        merged["tasks"] = {name: table for name, table in merged.get("tasks", {}).items() if name in parts}
-        if any(find("bertwright.tasks", part, Task).arch for part in parts):
+        merged["tasks"] = _those_of(merged.get("tasks", {}), file_names(given["task"]))
+        if any(find("bertwright.tasks", part, Task).arch for part in given["task"].split("+")):
             merged["encoder"] = {key: x for key, x in merged.get("encoder", {}).items() if key != "arch"}
     for key, value in given.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
     return merged
+
+
+def _those_of(tables: Mapping[str, Mapping[str, Any]], parts: list[str]) -> dict[str, Any]:
+    """The settings of these tasks, and their weights where they are several."""
+    weights = {name: weight for name, weight in tables.get(WEIGHTS, {}).items() if name in parts}
+    kept = {name: table for name, table in tables.items() if name in parts}
+    return kept | ({WEIGHTS: weights} if weights and len(parts) > 1 else {})
 
 
 def _folder() -> Path:

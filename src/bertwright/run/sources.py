@@ -55,8 +55,7 @@ class Source:
             (train.start_batch_size or batch_size, batch_size),
             round(train.growth * horizon),
         )
-        chunk_items = max(self.chunk_items, 1)
-        plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=chunk_items)
+        plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=self.chunk_items)
         micro_tokens = train.micro_tokens or MICRO_TOKENS
         feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, micro_tokens, self.task.gathered)
         return feed.labelled_by(lambda step: self.task.at(min(1.0, step / horizon) if horizon else 1.0).label)
@@ -86,10 +85,15 @@ def _store(recipe: Recipe, task: Task) -> Source:
         task=task,
         tokenizer=store.tokenizer,
         items=store.train.documents,
-        chunk_items=_CHUNK_TOKENS * len(store.train) // max(1, store.train.tokens),
+        chunk_items=chunk_items(store),
         heldout=batches,
         facts={"store": store.fingerprint, "tokenizer": store.tokenizer.fingerprint, "tokens": store.train.tokens},
     )
+
+
+def chunk_items(store: TokenStore) -> int:
+    """How many of a store's documents are planned together."""
+    return max(1, _CHUNK_TOKENS * len(store.train) // max(1, store.train.tokens))
 
 
 def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wanted: int) -> Iterator[Example]:
@@ -105,7 +109,8 @@ def store_examples(store: str, task: Task, tokenizer: Tokenizer, length: int, wa
         )
     items: Sequence[Document] = opened.heldout.documents(length)
     if len(items) == 1 and task.needs_other_documents:
-        items = [replace(items[0], other=opened.train.documents(length)[0].other)] if len(opened.train) > 1 else []
+        elsewhere = opened.train.documents(length)[0].elsewhere
+        items = [replace(items[0], elsewhere=elsewhere)] if len(opened.train) > 1 else []
     if not len(items):
         return iter(())
     if not wanted:

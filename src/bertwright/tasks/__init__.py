@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-PLUMBING = ("base", "classes", "entities", "fields", "model", "pairs", "pooled", "ranks", "squad", "windows")
+PLUMBING = ("base", "classes", "entities", "fields", "model", "pairs", "pooled", "ranks", "squad", "units", "windows")
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .pair import Pair as Pair
     from .regress import Regress as Regress
     from .rtd import ReplacedToken as ReplacedToken
+    from .sop import SentenceOrder as SentenceOrder
     from .span import Span as Span
+    from .ssp import SameSentence as SameSentence
     from .tag import Tag as Tag
 
 

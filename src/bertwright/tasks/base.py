@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from math import inf
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -18,6 +19,9 @@ from ..encoders.base import Encoder
 from ..errors import RecipeError
 from ..flow import Batch, Document, Example, Loss, Row
 from ..seeds import Draws
+
+WEIGHTS = "weights"
+"""The table of a sum's weights among those of its parts' settings."""
 
 
 class Companion(NamedTuple):
@@ -231,11 +235,12 @@ class LabelledTask(Task):
 class Joint(Task):
     """Several tasks at once on the same examples: one pass of the encoder, the losses added by weight.
 
-    Each weighs 1 unless `weights` says otherwise. At most one part is learned from labelled rows; what is held out is
-    then judged twice, with the ids as they are and as the other parts change them, and the score is that part's alone.
+    Each weighs 1 unless `weights` says otherwise; what is reported of a part is not weighted. At most one part is learned
+    from labelled rows; what is held out is then judged twice, with the ids as they are and as the other parts change
+    them, and the score is that part's alone.
 
     Raises RecipeError when two parts need examples of their own shape, change the input ids, have the same name or are
-    learned from labels, when they read different data, or when the number of weights is another.
+    learned from labels, when they read different data, or when the weights are not numbers of at least 0, one a part.
     """
 
     parts: tuple[Task, ...]
@@ -263,6 +268,11 @@ class Joint(Task):
             raise RecipeError(
                 f"{self.name} has {len(self.parts)} parts and {len(weights)} weights; give one weight a part"
             )
+        if not all(0 <= weight < inf for weight in weights) or not any(weights):
+            raise RecipeError(
+                f"the weights of {self.name} are numbers of at least 0, one of them above it, not "
+                + ", ".join(map(str, weights))
+            )
         object.__setattr__(self, "weights", weights)
 
     @property
@@ -289,7 +299,8 @@ class Joint(Task):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {part.name: part.settings for part in self.parts}
+        weights = {part.name: weight for part, weight in zip(self.parts, self.weights, strict=True)}
+        return {part.name: part.settings for part in self.parts} | {WEIGHTS: weights}
 
     def settled(self, rows: Iterable[Row]) -> Joint:
         rows = list(rows)

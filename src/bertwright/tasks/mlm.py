@@ -17,6 +17,7 @@ from ..flow import Batch, Document, Example, Loss, Vocabulary
 from ..seeds import Draws
 from ..sums import occurrences, ratio
 from .base import Task
+from .units import UNITS, choose_words, spans_of, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,11 @@ class MaskedLM(Task):
     replaced by [MASK], the share `random` by any ordinary token, and the rest is left as it is. Special tokens are
     never chosen. With a `final_rate` the rate goes there from `rate` in a straight line over the run (Yang et al.,
     "Learning better masking for better language model pre-training", ACL 2023). `z_loss` keeps the logits from drifting
-    (Chowdhery et al., "PaLM", 2022). What is held out is always hidden as BERT's was: 15 %, 80 %, 10 %.
+    (Chowdhery et al., "PaLM", 2022). What is held out is always hidden as BERT's was: 15 %, 80 %, 10 %, token by token.
+
+    With the `unit` word all tokens of a word are chosen or none (the whole word masking of later BERTs; `text.words`
+    says what a word is), with the unit span runs of 1 to 10 words, each of them replaced or left as one (Joshi et al.,
+    "SpanBERT", TACL 2020). The share is `rate` on the average then; a sequence is off by less than its longest word.
     """
 
     reads = Document
@@ -39,6 +44,8 @@ class MaskedLM(Task):
     rate: float = 0.15
     final_rate: float | None = None
     """The rate at the end of the run; by default it stays."""
+    unit: str = "token"
+    """`token`, `word` or `span`: what is hidden together."""
     mask: float = 0.8
     random: float = 0.1
     z_loss: float = 0.0
@@ -48,6 +55,8 @@ class MaskedLM(Task):
         for name, rate in {"rate": self.rate, "final_rate": self.final_rate}.items():
             if rate is not None and not 0 < rate < 1:
                 raise RecipeError(f"mlm.{name} is a share between 0 and 1, not {rate}")
+        if self.unit not in UNITS:
+            raise RecipeError(f"mlm.unit is {', '.join(UNITS[:-1])} or {UNITS[-1]}, not {self.unit!r}")
         if not 0 <= self.z_loss < inf:
             raise RecipeError(f"mlm.z_loss is a weight of at least 0, not {self.z_loss}")
         if self.mask < 0 or self.random < 0 or self.mask + self.random > 1:
@@ -61,7 +70,7 @@ class MaskedLM(Task):
         return replace(self, rate=self.rate + (self.final_rate - self.rate) * done, final_rate=None)
 
     def judging(self) -> MaskedLM:
-        return replace(self, rate=0.15, final_rate=None, mask=0.8, random=0.1)
+        return replace(self, rate=0.15, final_rate=None, unit="token", mask=0.8, random=0.1)
 
     def examples(self, item: Document, rng: np.random.Generator) -> Iterator[Example]:
         """The document from end to end in pieces that fill the length; the first ends anywhere: borders move."""
@@ -76,8 +85,12 @@ class MaskedLM(Task):
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
         keys, vocabulary = [example.key for example in examples], batch.vocabulary
         ids = batch.ids.numpy()
-        chosen = choose(ids, batch.lengths, self.rate, rng.uniform("choose", keys, batch.lengths), vocabulary)
-        fate = rng.uniform("fate", keys, batch.lengths)[chosen]
+        order = rng.uniform("choose", keys, batch.lengths)
+        if self.unit == "token":
+            chosen = leads = choose(ids, batch.lengths, self.rate, order, vocabulary)
+        else:
+            chosen, leads = self._whole_words(batch, keys, order, rng)
+        fate = rng.uniform("fate", keys, batch.lengths)[leads]
         stranger = rng.uniform("stranger", keys, batch.lengths)[chosen]
         ordinary = ordinary_ids(vocabulary)
         shown = np.where(
@@ -88,6 +101,23 @@ class MaskedLM(Task):
         hidden = batch.ids.clone()
         hidden[chosen] = torch.from_numpy(shown)
         return batch.with_ids(hidden).labelled(self.name, torch.from_numpy(chosen), targets)
+
+    def _whole_words(
+        self, batch: Batch, keys: list[int], order: np.ndarray, rng: Draws
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """[M] the tokens to predict, ascending, and for each of them the token whose fate it shares."""
+        lengths = np.array(batch.lengths)
+        words = words_of(batch.ids.numpy(), lengths, batch.vocabulary)
+        tokens = np.bincount(words.sequence, words.sizes * words.free, len(lengths))
+        rounding = rng.uniform("rounding", keys, [1] * len(keys))
+        firsts = np.arange(len(words.starts))
+        if self.unit == "span":
+            firsts = spans_of(words, rng.uniform("span", keys, batch.lengths)[words.starts])
+        order = order[words.starts][firsts]
+        taken = np.repeat(choose_words(words, number_of(self.rate, tokens), order, rounding), words.sizes)
+        chosen = np.flatnonzero(taken)
+        leads = np.repeat(words.starts[firsts], words.sizes)[chosen] if self.unit == "span" else chosen
+        return chosen, leads
 
     def head(self, encoder: Encoder) -> nn.Module:
         return encoder.predictor()
@@ -124,11 +154,15 @@ def choose(
     """[M] the tokens to predict, ascending: in each sequence the ordinary ones with the smallest `draws` [N]."""
     free = ~np.isin(ids, vocabulary.special)
     sequence = np.repeat(np.arange(len(lengths)), lengths)
-    wanted = np.rint(rate * np.bincount(sequence[free], minlength=len(lengths)))
-    wanted = np.maximum(wanted, np.bincount(sequence[free], minlength=len(lengths)) > 0)
+    wanted = number_of(rate, np.bincount(sequence[free], minlength=len(lengths)))
     order = np.lexsort((np.where(free, draws, 2.0), sequence))
     rank = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return np.sort(order[rank < wanted[sequence]])
+
+
+def number_of(rate: float, tokens: np.ndarray) -> np.ndarray:
+    """[S] how many of so many ordinary tokens are predicted: that share of them, at least one where there are any."""
+    return np.maximum(np.rint(rate * tokens), tokens > 0)
 
 
 @lru_cache(maxsize=8)

@@ -50,3 +50,25 @@ class PairTask(PooledTask):
             f"{self.name}.accuracy": ratio(confusion.trace(), confusion.sum()),
             f"{self.name}.commonest": ratio(confusion.sum(1).max(), confusion.sum()),
         }
+
+
+def aimed_at(room: int, short: float, rng: np.random.Generator) -> int:
+    """How many tokens a pair is to have: `room`, and with the share `short` any number from 2 to that."""
+    return int(rng.integers(2, room + 1)) if rng.random() < short else room
+
+
+def trimmed(segment: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """At most so many tokens of the segment: each one too many goes from the one end or the other by chance."""
+    excess = max(0, len(segment) - most)
+    front = int(rng.binomial(excess, 0.5))
+    return segment[front : len(segment) - (excess - front)]
+
+
+def crossed(one: Segments, other: Segments, *, apart: bool, rng: np.random.Generator) -> Segments:
+    """Two segments that belong together, or that are `apart`: of one pair the first and of the other the second.
+
+    Either pair comes first as likely, so what is true of a segment by itself is true as often of those that are apart.
+    """
+    if rng.random() < 0.5:
+        one, other = other, one
+    return one[0], (other if apart else one)[1]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
@@ -16,6 +16,7 @@ import tokenizers
 
 from ..errors import InputError
 from ..flow import Vocabulary
+from .words import Words
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _NOT_KEPT = ("auto_map", "name_or_path", "tokenizer_file", "vocab_file", "special_tokens_map_file")
@@ -81,7 +82,13 @@ class Tokenizer:
         ids = {role: entries[name] for role, name in self._names.items()}
         added = self._backend.get_added_tokens_decoder()
         special = {i for i, token in added.items() if token.special} | set(ids.values())
-        return Vocabulary(size=max(entries.values()) + 1, special=tuple(sorted(special)), **ids)
+        words = lru_cache(maxsize=1)(lambda: Words(entries, special, json.loads(self._content)))
+        return Vocabulary(
+            size=max(entries.values()) + 1,
+            special=tuple(sorted(special)),
+            begins_word=lambda ids: words()(ids),
+            **ids,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
