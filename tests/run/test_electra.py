@@ -17,7 +17,7 @@ from bertwright.run.choose import task_of
 from bertwright.run.run import Stopped
 from bertwright.run.shipped import laid_over, tables_of
 from bertwright.run.spec import Recipe
-from bertwright.tasks.base import Joint
+from bertwright.tasks.joint import Joint
 from bertwright.tasks.mlm import MaskedLM
 from bertwright.tasks.rtd import ReplacedToken
 

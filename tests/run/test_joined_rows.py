@@ -15,7 +15,7 @@ from bertwright.run.answering import Answerer, filler
 from bertwright.run.choose import task_of
 from bertwright.run.provenance import Provenance
 from bertwright.run.spec import Recipe
-from bertwright.tasks.base import Joint
+from bertwright.tasks.joint import Joint
 
 LONG_ENOUGH = {"train__steps": 48, "train__lr": 2e-3, "evaluate__every": 16, "train__dropout": 0.1}
 LIGHT = {"tasks__weights__mlm": 0.1}

@@ -11,8 +11,9 @@ from samples import batch_of, corpus, examples, model, rows, tokenizer, vocabula
 from bertwright.data.pack import pack
 from bertwright.errors import RecipeError
 from bertwright.sums import add
-from bertwright.tasks.base import Joint, Task
+from bertwright.tasks.base import Task
 from bertwright.tasks.classify import Classify
+from bertwright.tasks.joint import Joint
 from bertwright.tasks.mlm import MaskedLM
 from bertwright.tasks.model import Model
 from bertwright.tasks.nsp import NextSentence

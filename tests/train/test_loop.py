@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from bertwright.errors import RunError
 from bertwright.flow import Batch, Example
 from bertwright.sums import add
-from bertwright.tasks.base import Joint, Task
+from bertwright.tasks.base import Task
 from bertwright.tasks.classify import Classify
+from bertwright.tasks.joint import Joint
 from bertwright.tasks.mlm import MaskedLM
 from bertwright.tasks.model import Model
 from bertwright.tasks.nsp import NextSentence

@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import RecipeError, RunError
 from ..flow import Document, Row
 from ..named import find
-from ..tasks.base import WEIGHTS, Joint, Task
+from ..tasks.base import Task
+from ..tasks.joint import WEIGHTS, Joint
 from ..train.compiling import compiles
 from ..train.optim import OPTIMIZERS
 from ..train.precision import device, resolve

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import RecipeError
 from ..named import find
-from ..tasks.base import WEIGHTS, Task
+from ..tasks.base import Task
+from ..tasks.joint import WEIGHTS
 from .choose import file_names
 from .spec import load
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-PLUMBING = ("base", "classes", "entities", "fields", "model", "pairs", "pooled", "ranks", "squad", "units", "windows")
+PLUMBING = (
+    "base",
+    "classes",
+    "entities",
+    "fields",
+    "joint",
+    "model",
+    "pairs",
+    "pooled",
+    "ranks",
+    "squad",
+    "units",
+    "windows",
+)
 """Files of this folder that are not tasks themselves."""
 
 if TYPE_CHECKING:
     from .amlm import AdaptiveMaskedLM as AdaptiveMaskedLM
-    from .base import Joint as Joint
     from .base import Task as Task
     from .choice import Choice as Choice
     from .classify import Classify as Classify
     from .embed import Embed as Embed
+    from .joint import Joint as Joint
     from .mlm import MaskedLM as MaskedLM
     from .multilabel import MultiLabel as MultiLabel
     from .nsp import NextSentence as NextSentence
@@ -32,7 +45,7 @@ def __getattr__(name: str) -> Any:
 
     from ..named import names
 
-    for file in ("base", *names(__name__)):
+    for file in ("base", "joint", *names(__name__)):
         module = import_module(f"{__name__}.{file}")
         if getattr(vars(module).get(name), "__module__", None) == module.__name__:
             return vars(module)[name]

@@ -14,7 +14,8 @@ from ...encoders.sizes import size_of
 from ...errors import RecipeError
 from ...flow import Vocabulary
 from ...named import find
-from ...tasks.base import Joint, Task
+from ...tasks.base import Task
+from ...tasks.joint import Joint
 from ...tasks.mlm import MaskedLM
 from ..choose import check, task_of, with_defaults
 from ..shipped import laid_over, tables_of
