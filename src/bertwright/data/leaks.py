@@ -41,7 +41,7 @@ class Leak:
 
     @property
     def error(self) -> float:
-        """The standard error of `share` where nothing is told; half again a coin's, for the quarters judge each other."""
+        """The standard error of `share` where nothing is told; half again a coin's: the quarters judge each other."""
         return 0.75 / sqrt(max(1, self.pairs))
 
     @property
