@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
 from ..encoders.naming import called
@@ -16,6 +18,9 @@ from ..sums import ratio
 from .pooled import PooledTask
 
 Segments = tuple[np.ndarray, np.ndarray]
+_OUTPUT = "cls.seq_relationship"
+_OBJECTIVE = "pair_objective"
+"""What a config calls the objective that the head was trained on."""
 
 
 class PairTask(PooledTask):
@@ -37,9 +42,16 @@ class PairTask(PooledTask):
         for first, second, label in self.pairs(item, rng):
             yield item.vocabulary.pair(first, second, **{self.name: label})
 
+    def continues(self, name: str, config: PretrainedConfig) -> bool:
+        """The last layer goes on only where it told the same of a pair; a checkpoint that does not say was BERT's."""
+        return not name.startswith(_OUTPUT) or getattr(config, _OBJECTIVE, "nsp") == self.name
+
+    def config_changes(self) -> dict[str, Any]:
+        return {_OBJECTIVE: self.name}
+
     def head(self, encoder: Encoder) -> nn.Module:
         """BERT's next-sentence head."""
-        output = called(nn.Linear(encoder.config.hidden_size, 2), "cls.seq_relationship")
+        output = called(nn.Linear(encoder.config.hidden_size, 2), _OUTPUT)
         return nn.Sequential(OrderedDict(pooler=encoder.pair_pooler(), output=output))
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
