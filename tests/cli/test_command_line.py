@@ -67,8 +67,11 @@ def test_the_version(call: Call) -> None:
         ("finetune nothere/a/b --train t.csv --out x", "nothere/a/b: no such folder"),
         ("finetune ck --train t.csv --out x --start other", "--start takes scratch, not 'other'"),
         ("train nothere.toml", "nothere.toml: no such recipe"),
-        ("evaluate ck", "evaluate takes either --store, for a model of text, or --input, for a model of rows"),
-        ("evaluate ck --store s --input r.csv", "evaluate takes either --store"),
+        (
+            "evaluate ck",
+            "evaluate takes one of --store, for a model of text, --input, for a model of rows, and --minimal-pairs",
+        ),
+        ("evaluate ck --store s --input r.csv", "evaluate takes one of --store"),
         ("predict ck", "Missing option '--input'"),
         ("predict ./nothere --input r.csv", "nothere: no such folder"),
         ("fill ./nothere [MASK]", "nothere: no such folder"),

@@ -13,7 +13,7 @@ import pytest
 import runs
 
 from bertwright.errors import RecipeError
-from bertwright.run.choose import task_of
+from bertwright.run.choose import task_of, with_architecture
 from bertwright.run.fitting import fitted
 from bertwright.run.sources import Source, open_source
 from bertwright.run.spec import Recipe
@@ -37,7 +37,8 @@ def left(megabytes: int) -> Iterator[None]:
 def opened(store: Path, **changes: object) -> tuple[Recipe, Source]:
     large = {"train__batch_size": 512, "data__length": 128}
     recipe = Recipe.of(runs.pretraining(store, Path("run"), **large | changes))
-    return recipe, open_source(recipe, task_of(recipe.task, recipe.tasks))
+    task = task_of(recipe.task, recipe.tasks)
+    return with_architecture(recipe, task), open_source(recipe, task)
 
 
 def chosen(store: Path, megabytes: int, **changes: object) -> int | None:

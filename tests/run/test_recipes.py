@@ -176,7 +176,7 @@ def test_settings_out_of_range_or_against_each_other(changes: dict[str, Any], sa
         ("base", {}, "unknown task 'base'; known are "),
         ("nsp+nsp", {}, "nsp and nsp cannot be joined: both need examples of their own"),
         ("mlm+mlm", {}, "mlm and mlm cannot be joined: both change the input ids"),
-        ("mlm+classify", {}, "mlm+classify cannot be joined: some parts read documents, others labelled rows"),
+        ("nsp+classify", {}, "nsp+classify cannot be joined: some parts read documents, others labelled rows"),
         ("nothere.py:Mine", {}, "nothere.py: no such Python file"),
         ("mlm", {"nsp": {}}, "[tasks.nsp] is set, and the run's task is mlm"),
         ("mlm", {"mlm": {"rat": 0.1}}, "unknown setting tasks.mlm.rat; did you mean tasks.mlm.rate?"),
@@ -204,7 +204,7 @@ def test_a_task_of_ones_own(store: Path, tmp_path: Path) -> None:
     )
     tables = runs.pretraining(store, tmp_path / "run", task=f"{own}:Rarely", train__steps=1)
     recipe = Recipe.read(runs.done(tables | {"tasks": {"rarely": {"mask": 0.5}}}) / "recipe.toml")
-    assert recipe.tasks == {"rarely": {"rate": 0.05, "mask": 0.5, "random": 0.1, "z_loss": 0.0}}
+    assert recipe.tasks == {"rarely": {"rate": 0.05, "unit": "token", "mask": 0.5, "random": 0.1, "z_loss": 0.0}}
 
 
 @pytest.mark.parametrize(

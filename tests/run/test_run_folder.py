@@ -49,7 +49,7 @@ def test_the_recipe_is_complete_and_reads_back(fixture: str, request: pytest.Fix
         for key, value in vars(part).items()
         if value is None
     ]
-    assert unset == ["epochs", "budget", "horizon"]
+    assert unset == ["epochs", "budget", "horizon", "patience"]
     assert set(recipe.tasks) == set(recipe.task.split("+"))
     assert all(recipe.tasks[name] for name in recipe.tasks)
 

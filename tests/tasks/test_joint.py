@@ -103,7 +103,11 @@ def test_weights_scale_the_gradient_and_the_score_but_not_what_is_reported() -> 
 def test_adding_keeps_settings_and_weights() -> None:
     task = MaskedLM(rate=0.3) + NextSentence(short=0.2)
     assert task.name == "mlm+nsp"
-    assert task.settings == {"mlm": MaskedLM(rate=0.3).settings, "nsp": NextSentence(short=0.2).settings}
+    assert task.settings == {
+        "mlm": MaskedLM(rate=0.3).settings,
+        "nsp": NextSentence(short=0.2).settings,
+        "weights": {"mlm": 1.0, "nsp": 1.0},
+    }
     assert task == Joint(parts=(MaskedLM(rate=0.3), NextSentence(short=0.2)), weights=(1.0, 1.0))
     weighted = Joint(parts=(MaskedLM(),), weights=(3.0,)) + NextSentence()
     assert weighted.weights == (3.0, 1.0)

@@ -9,6 +9,7 @@ from math import exp
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
 from ..errors import RecipeError
@@ -50,6 +51,11 @@ class AdaptiveMaskedLM(Task):
     every: int = 200
     memory: float = 0.2
     """With 1 all types go on weighing the same: that is masked LM."""
+
+    @classmethod
+    def made(cls, config: PretrainedConfig) -> bool:
+        """A config does not say how a masked LM was hidden from; it is taken for the plain one."""
+        return False
 
     def __post_init__(self) -> None:
         for name, rate in {"rate": self.rate, "final_rate": self.final_rate}.items():
