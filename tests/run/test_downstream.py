@@ -286,7 +286,7 @@ def test_modern_encoders_take_every_task(base: Path, tmp_path: Path, task: str) 
 
 @cache
 def modern(base: Path) -> Path:
-    tables = runs.pretraining(runs.store(base), base / "modern", task="mlm", encoder__arch="modern", train__steps=2)
+    tables = runs.pretraining(runs.store(base), base / "modern-mlm", task="mlm", encoder__arch="modern", train__steps=2)
     return runs.done(tables)
 
 

@@ -90,7 +90,7 @@ def test_no_checkpoint_can_be_written(
 
 
 def test_a_line_of_metrics_cannot_be_written(store: Path, unbroken: Path, tmp_path: Path, limit: Limit) -> None:
-    """The lines have 330 bytes; half of one stays in the file."""
+    """The lines have 330 bytes and the recipe 900; a part of a line stays in the file."""
     home = tmp_path / "run"
     tables = runs.pretraining(store, home, save__every=6)
     limit(1500)

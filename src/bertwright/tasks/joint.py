@@ -203,3 +203,9 @@ class _Once:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
+
+
+def joined(first: Task, second: Task) -> Joint:
+    """Both at once, with the weights that sums among them have. Raises RecipeError as `Joint` does."""
+    one, other = (task if isinstance(task, Joint) else Joint(parts=(task,)) for task in (first, second))
+    return Joint(parts=one.parts + other.parts, weights=one.weights + other.weights)

@@ -15,6 +15,7 @@ from ..encoders.base import Encoder
 from ..nn.heads import Predictor
 from ..nn.layers import PreNormLayer
 from ..tasks.model import Model
+from .optim import is_hidden
 
 _BETWEEN = 1.2
 """An allocator cannot use all of its memory again: measured were 1.1 to 1.3."""
@@ -75,7 +76,7 @@ def footprint(model: Model, one: Pass, *, optimizer: str, average: bool) -> Foot
     weights = 4 * sum(p.numel() for _, p in named)
     gradients = 4 * sum(p.numel() for _, p in trained)
     muon = optimizer == "muon"
-    matrices = 4 * sum(p.numel() for n, p in trained if n.startswith("encoder.layers.") and p.ndim == 2) * muon
+    matrices = 4 * sum(p.numel() for n, p in trained if is_hidden(n, p)) * muon
     embeddings = model.encoder.word_embeddings.weight
     table = embeddings.numel() if embeddings.requires_grad else 0
     predicts = any(isinstance(module, Predictor) for module in model.modules())

@@ -28,18 +28,23 @@ def adamw(model: nn.Module, *, lr: float, weight_decay: float, rates: Rates = al
 
 
 def muon(model: Model, *, lr: float, matrix_lr: float, weight_decay: float, rates: Rates = alike) -> Several:
-    """Muon for the matrices of the encoder's layers, at the peak rate `matrix_lr`; AdamW at `lr` for the rest.
+    """Muon for the matrices of layers, at the peak rate `matrix_lr`; AdamW at `lr` for the rest.
 
-    The rest is embeddings, heads, and whatever is no matrix (Jordan et al., "Muon: an optimizer for hidden layers in
-    neural networks", 2024). A tensor that stacks several matrices is updated matrix by matrix: an orthogonal update of
-    queries, keys and values together would tie the size of each one's to the others' gradients.
+    The rest is embeddings, heads but for layers that they have, and whatever is no matrix (Jordan et al., "Muon: an
+    optimizer for hidden layers in neural networks", 2024). A tensor that stacks several matrices is updated matrix by
+    matrix: an orthogonal update of queries, keys and values together would tie the size of each one's to the others'
+    gradients.
     """
-    matrices = {name for name, p in model.named_parameters() if name.startswith("encoder.layers.") and p.ndim == 2}
-    hidden = [(name, p) for name, p in _trained(model) if name in matrices]
-    rest = [(name, p) for name, p in _trained(model) if name not in matrices]
+    hidden = [(name, p) for name, p in _trained(model) if is_hidden(name, p)]
+    rest = [(name, p) for name, p in _trained(model) if not is_hidden(name, p)]
     own = [_adamw(rest, lr, weight_decay, rates)] if rest else []
     groups = [StackedMuon(same, _stacks(model), matrix_lr * share, weight_decay) for share, same in _by(rates, hidden)]
     return Several([*own, *groups])
+
+
+def is_hidden(name: str, parameter: Tensor) -> bool:
+    """Whether it is a matrix of a layer, of the encoder or of a head's own."""
+    return ".layers." in name and parameter.ndim == 2
 
 
 def optimizer(
