@@ -29,7 +29,7 @@ def evaluate(
     from ..text.formats import read_rows
     from .terminal import print_report
 
-    answerer = Answerer(checkpoint, length=length or 128)
+    answerer = Answerer(checkpoint, length=length)
     if store:
         report = answerer.evaluate_store(store, examples)
     else:

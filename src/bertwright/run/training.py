@@ -195,5 +195,5 @@ class Training:
             with as_written(self.model):
                 writing.check(path, self.model, self.source.tokenizer)
             provenance = replace(self.provenance, step=self.loop.step, heldout=self._heldout)
-            writing.write_card(path, self.recipe, provenance, self.model.task)
+            writing.write_card(path, self.recipe, provenance, self.model)
         self.show.say(f"{self.folder.home / 'model'}: the model of step {self.loop.step}, a Hugging Face checkpoint.")
