@@ -286,7 +286,9 @@ def test_modern_encoders_take_every_task(base: Path, tmp_path: Path, task: str) 
 
 @cache
 def modern(base: Path) -> Path:
-    tables = runs.pretraining(runs.store(base), base / "modern-mlm", task="mlm", encoder__arch="modern", train__steps=2)
+    tables = runs.pretraining(
+        runs.store(base), base / "downstream" / "modern", task="mlm", encoder__arch="modern", train__steps=2
+    )
     return runs.done(tables)
 
 
@@ -382,3 +384,27 @@ def test_rows_that_cannot_judge(
     assert "dev.jsonl:5: " in line
     assert said in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_reads_as_much_as_it_learned_with(pretrained: Path, tmp_path: Path) -> None:
+    home = learned(
+        pretrained, tmp_path, "regress", PAIRS, PAIRS, data__length=16, train__steps=2, tasks={"regress": NAMED}
+    )
+    assert Answerer(str(home)).length == 16
+    assert Answerer(str(home), length=40).length == 40
+    assert Answerer(str(home), length=10_000).length == 512
+
+
+@pytest.mark.parametrize(
+    ("task", "use"),
+    [
+        ("regress", 'pipeline("text-classification", model="PATH_OF_THIS_FOLDER")'),
+        ("choice", 'BertForMultipleChoice.from_pretrained("PATH_OF_THIS_FOLDER")'),
+        ("embed", 'BertModel.from_pretrained("PATH_OF_THIS_FOLDER")'),
+    ],
+)
+def test_the_card_says_how_to_use_the_model(pretrained: Path, tmp_path: Path, task: str, use: str) -> None:
+    made = CHOICES if task == "choice" else PAIRS
+    settings = {} if task == "choice" else {"tasks": {task: NAMED}}
+    home = learned(pretrained, tmp_path, task, made, made, train__steps=1, **settings)
+    assert use in (home / "model" / "README.md").read_text(encoding="utf-8").splitlines()

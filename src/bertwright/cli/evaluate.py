@@ -49,7 +49,7 @@ def evaluate(
         return
     from ..run.answering import Answerer
 
-    answerer = Answerer(checkpoint, length=length or 128)
+    answerer = Answerer(checkpoint, length=length)
     if store:
         report = answerer.evaluate_store(store, examples)
     else:

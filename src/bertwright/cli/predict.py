@@ -24,6 +24,6 @@ def predict(
     from ..text.formats import read_rows
 
     rows = chain.from_iterable(read_rows(file) for file in inputs)
-    for row in Answerer(checkpoint, length=length or 128).predict(rows):
+    for row in Answerer(checkpoint, length=length).predict(rows):
         # A column of a parquet file can hold what JSON has no word for, such as a date.
         typer.echo(json.dumps(row, ensure_ascii=False, default=str))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _EVERY = 10.0
 """Seconds between two lines where there is no terminal to draw a bar in."""
+_GLANCED_AT = ("loss", "accuracy", "micro_f1", ".f1", ".mse", ".pearson")
 
 
 class Terminal:
@@ -161,7 +162,7 @@ def print_learned(learned: Learned, as_json: bool) -> None:
 
 
 def _brief(numbers: Mapping[str, float]) -> str:
-    """What is worth a glance while it goes on: losses, accuracies and the speed; the rest is in the metrics."""
-    shown = [f"{name} {value:.3f}" for name, value in numbers.items() if name.endswith(("loss", "accuracy"))]
+    """What is worth a glance while it goes on: losses, scores and the speed; the rest is in the metrics."""
+    shown = [f"{name} {value:.3f}" for name, value in numbers.items() if name.endswith(_GLANCED_AT)]
     speed = numbers.get("tokens_per_second")
     return "  ".join([*shown, f"{speed:,.0f} tokens/s"] if speed else shown)

@@ -34,13 +34,16 @@ _FOLDER = "bertwright.tasks"
 
 
 class Answerer:
-    """A checkpoint with its head, ready to answer. `length` is the longest sequence.
+    """A checkpoint with its head, ready to answer.
 
+    `length` is the longest sequence: that of the rows it learned from where it is not given, else 128.
     `task` is asked of the checkpoint itself when it is not given. Raises CheckpointError when the checkpoint has no
     head for the task.
     """
 
-    def __init__(self, checkpoint: str, task: Task | None = None, length: int = 128, precision: str = "auto") -> None:
+    def __init__(
+        self, checkpoint: str, task: Task | None = None, length: int | None = None, precision: str = "auto"
+    ) -> None:
         self.folder = checkpoint_folder(checkpoint)
         self.tokenizer = Tokenizer.load(self.folder)
         source = Checkpoint.open(self.folder)
@@ -52,7 +55,9 @@ class Answerer:
                 f"{checkpoint} has no head for {self.task.name}: it is a {found} and lacks {missing[0]}"
             )
         self.model.to(device()).eval()
-        self.length = min(length, self.model.encoder.config.max_position_embeddings)
+        record = Provenance.read(self.folder)
+        learned = record.data.get("length") if record else None
+        self.length = min(length or learned or 128, self.model.encoder.config.max_position_embeddings)
         self.precision = resolve(precision, device())
 
     def predict(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -11,10 +11,14 @@ from .provenance import Provenance
 from .spec import Recipe
 
 
-def card(recipe: Recipe, provenance: Provenance, pipeline: str, mistakes: Sequence[str]) -> str:
-    """The card as Markdown with the Hub's front matter; `pipeline` is transformers' name for what the model does, and
-    `mistakes` are lines on what it gets wrong."""
-    parts = [_front(pipeline), _what(provenance), _how_well(provenance), mistakes, _how(recipe, provenance, pipeline)]
+def card(recipe: Recipe, provenance: Provenance, architecture: str, pipeline: str, mistakes: Sequence[str]) -> str:
+    """The card as Markdown with the Hub's front matter.
+
+    `architecture` is transformers' class for the model, `pipeline` its name for what the model does, where it has one,
+    and `mistakes` are lines on what it gets wrong.
+    """
+    use = _use(architecture, pipeline)
+    parts = [_front(pipeline), _what(provenance), _how_well(provenance), mistakes, use, _how(recipe, provenance)]
     return "\n".join(chain.from_iterable(parts)) + "\n"
 
 
@@ -39,16 +43,15 @@ def _how_well(provenance: Provenance) -> list[str]:
     return ["## On held-out data", "", "| measure | value |", "|---|---|", *rows, ""]
 
 
-def _how(recipe: Recipe, provenance: Provenance, pipeline: str) -> list[str]:
+def _use(architecture: str, pipeline: str) -> list[str]:
+    if pipeline:
+        lines = ["from transformers import pipeline", f'pipeline("{pipeline}", model="PATH_OF_THIS_FOLDER")']
+    else:
+        lines = [f"from transformers import {architecture}", f'{architecture}.from_pretrained("PATH_OF_THIS_FOLDER")']
+    return ["## Use", "", "```python", *lines, "```", ""]
+
+
+def _how(recipe: Recipe, provenance: Provenance) -> list[str]:
     facts = {"data": provenance.data, "versions": provenance.versions, "seed": provenance.seed, "step": provenance.step}
-    use = [
-        "## Use",
-        "",
-        "```python",
-        "from transformers import pipeline",
-        f'pipeline("{pipeline or "feature-extraction"}", model="PATH_OF_THIS_FOLDER")',
-        "```",
-        "",
-    ]
     recipe_lines = ["## Recipe", "", "```toml", recipe.write().strip(), "```", ""]
-    return [*use, *recipe_lines, "```json", json.dumps(facts, indent=1, ensure_ascii=False), "```"]
+    return [*recipe_lines, "```json", json.dumps(facts, indent=1, ensure_ascii=False), "```"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 
@@ -47,23 +48,31 @@ def fitted(recipe: Recipe, source: Source) -> Recipe:
     return replace(recipe, train=replace(recipe.train, micro_tokens=largest))
 
 
+class _Shares(NamedTuple):
+    """The largest shares of tokens that are read and predicted, and the most sequences that have to meet in a pass."""
+
+    read: float
+    labelled: float
+    sequences: int
+
+
 @dataclass(frozen=True)
 class _Needs:
     """What a step of a model takes, by the tokens of a forward pass."""
 
     model: Model
     recipe: Recipe
-    shares: tuple[float, float]
+    shares: _Shares
 
     def __call__(self, micro_tokens: int) -> int:
         """Bytes"""
         train, length = self.recipe.train, self.recipe.data.length
-        read, labelled = self.shares
+        together = self.shares.sequences * length
         one = Pass(
-            tokens=min(max(micro_tokens, length), (train.batch_size or 1) * length),
+            tokens=min(max(micro_tokens, together), (train.batch_size or 1) * together),
             length=length,
-            read=read,
-            labelled=labelled,
+            read=self.shares.read,
+            labelled=self.shares.labelled,
             precision=resolve(train.precision, device()),
             dropout=train.dropout or 0.0,
             device=device(),
@@ -111,16 +120,17 @@ def _shape(recipe: Recipe, source: Source) -> Model:
         return Model(kind(config), source.task)
 
 
-def _shares(recipe: Recipe, source: Source) -> tuple[float, float]:
-    """The largest shares of tokens that are read and predicted, at the beginning of the run or at its end."""
+def _shares(recipe: Recipe, source: Source) -> _Shares:
+    """Of a few examples, at the beginning of the run or at its end."""
     items, draws = source.items(recipe.data.length), Draws(recipe.seed, "fitting")
-    examples = list(islice(in_order(items, source.task.examples, recipe.seed), _EXAMPLES))
+    examples = list(source.task.gathered(islice(in_order(items, source.task.examples, recipe.seed), _EXAMPLES)))
     if not examples:
-        return 0.0, 0.0
+        return _Shares(0.0, 0.0, 1)
     whole = pack(examples, source.tokenizer.vocabulary)
     batches = [source.task.at(done).label(whole, examples, draws) for done in (0.0, 1.0)]
     reads = [batch.tokens if batch.reads is None else len(batch.reads) for batch in batches]
-    return max(reads) / whole.tokens, max(max(batch.counts.values()) for batch in batches) / whole.tokens
+    labelled = max(max(batch.counts.values()) for batch in batches)
+    return _Shares(max(reads) / whole.tokens, labelled / whole.tokens, max(map(len, whole.examples)))
 
 
 def _refusal(recipe: Recipe, source: Source, needs: _Needs, largest: int | None, free: int) -> str:

@@ -154,13 +154,14 @@ def _rows(recipe: Recipe, task: Task) -> Source:
     for _ in batches(MICRO_TOKENS):
         pass
     facts = {name: _digest(files) for name, files in (("train", recipe.data.train), ("dev", recipe.data.dev)) if files}
+    facts["tokenizer"] = tokenizer.fingerprint
     return Source(
         task=task,
         tokenizer=tokenizer,
         items=lambda length: train,
         chunk_items=16_384,
         heldout=batches,
-        facts={**facts, "tokenizer": tokenizer.fingerprint, "rows": len(train), "dev_rows": dev_rows},
+        facts={**facts, "length": recipe.data.length, "rows": len(train), "dev_rows": dev_rows},
         dev=dev,
     )
 

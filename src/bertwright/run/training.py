@@ -211,7 +211,7 @@ class Training:
             with as_written(self.model):
                 writing.check(path, self.model, self.source.tokenizer)
             provenance = replace(self.provenance, step=self.loop.step, heldout=self._heldout)
-            writing.write_card(path, self.recipe, provenance, self.model.task, on_mistakes)
+            writing.write_card(path, self.recipe, provenance, self.model, on_mistakes)
         self.show.say(f"{self.folder.home / 'model'}: the model of step {self.loop.step}, a Hugging Face checkpoint.")
 
     def _mistakes(self) -> list[str]:

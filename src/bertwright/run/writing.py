@@ -16,7 +16,6 @@ from ..errors import RunError
 from ..files import write_text
 from ..flow import Example
 from ..seeds import generator
-from ..tasks.base import Task
 from ..tasks.mlm import ordinary_ids
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
@@ -59,10 +58,11 @@ def architecture(model: Model) -> str:
     return next((name for name in wanted if hasattr(transformers, name)), f"{family}Model")
 
 
-def write_card(path: Path, recipe: Recipe, provenance: Provenance, task: Task, mistakes: Sequence[str]) -> None:
+def write_card(path: Path, recipe: Recipe, provenance: Provenance, model: Model, mistakes: Sequence[str]) -> None:
     """Writes the model card, with lines on the model's mistakes."""
-    pipelines = (part.pipeline for part in getattr(task, "parts", (task,)))
-    write_text(path / "README.md", card(recipe, provenance, next(filter(None, pipelines), ""), mistakes))
+    pipelines = (part.pipeline for part in getattr(model.task, "parts", (model.task,)))
+    pipeline = next(filter(None, pipelines), "")
+    write_text(path / "README.md", card(recipe, provenance, architecture(model), pipeline, mistakes))
 
 
 @torch.no_grad()

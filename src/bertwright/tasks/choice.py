@@ -34,6 +34,7 @@ class Choice(LabelledTask):
     """
 
     hf_class = "MultipleChoice"
+    cuts = True
     several = True
 
     prompt: str = "prompt"

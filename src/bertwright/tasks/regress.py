@@ -67,12 +67,14 @@ class Regress(LabelledTask):
         return batch.labelled(self.name, batch.firsts, torch.zeros(len(batch), device=batch.ids.device))
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """[S, 1]"""
-        return {self.name: in_even_rows(head, encoder(batch)[batch.rows(self.name)])}
+        """[S, 1], in fp32: bf16 would know no score between 4 and 4.03."""
+        pooled = encoder(batch)[batch.rows(self.name)]
+        with torch.autocast(pooled.device.type, enabled=False):
+            return {self.name: in_even_rows(head, pooled.float())}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Squared errors; the measures are these and the moments of (true, said) that a correlation is made of."""
-        said = self.logits(encoder, head, batch)[self.name].float().squeeze(-1)
+        said = self.logits(encoder, head, batch)[self.name].squeeze(-1)
         true = batch.labels[self.name].values
         total = (said - true).square().sum()
         x, y = true.double(), said.detach().double()
@@ -100,5 +102,5 @@ class Regress(LabelledTask):
         return self.label_field
 
     def answers(self, encoder: Encoder, head: nn.Module, batch: Batch) -> list[dict[str, Any]]:
-        said = self.logits(encoder, head, self.asks(batch))[self.name].float().squeeze(-1)
+        said = self.logits(encoder, head, self.asks(batch))[self.name].squeeze(-1)
         return [{"predicted": score} for score in said.tolist()]

@@ -39,6 +39,7 @@ class Span(LabelledTask):
     """
 
     hf_class = "QuestionAnswering"
+    cuts = True
     grades = True
 
     question_field: str = "question"

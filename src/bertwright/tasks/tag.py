@@ -37,6 +37,7 @@ class Tag(PooledTask, LabelledTask):
     """
 
     hf_class = "TokenClassification"
+    cuts = True
     pipeline = "token-classification"
     grades = True
 
