@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +113,24 @@ def test_a_folder_that_cannot_be_made(call: Call, store: Path, tmp_path: Path, o
         assert called.err.splitlines()[-1].startswith(f"bertwright: {tmp_path}/{out}")
         assert "Traceback" not in called.err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_prepare_says_what_labels_of_pairs_are_told_by(call: Call, tmp_path: Path) -> None:
+    """Each objective on pairs, with how many pairs there were; none where the corpus is a single document."""
+    runs.write_texts(tmp_path / "many.txt", runs.documents(300))
+    runs.write_texts(tmp_path / "one.txt", runs.documents(1))
+    called = call("prepare", tmp_path / "many.txt", "--out", tmp_path / "many", "--vocab-size", 256)
+    assert called.status == 0
+    for name in ("nsp", "sop", "ssp"):
+        assert re.search(rf"^  {name}: \d\d\.\d% ± \d+\.\d% of [\d,]+ pairs", called.out, re.MULTILINE)
+    told = json.loads(
+        call("prepare", tmp_path / "many.txt", "--out", tmp_path / "many", "--vocab-size", 256, "--json").out
+    )
+    assert told["pairs"]["ssp"]["pairs"] > 1000
+    assert abs(told["pairs"]["ssp"]["told"] - 0.5) < 0.06
+    alone = call("prepare", tmp_path / "one.txt", "--out", tmp_path / "one", "--vocab-size", 256).out
+    assert "  nsp: the corpus is too small for it" in alone
+    assert "  ssp: the corpus is too small for it" in alone
 
 
 def test_json_is_one_object_and_nothing_else(

@@ -10,15 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import in_documents
+from samples import in_documents, model, tokenizer
 
 from bertwright.data.leaks import PAIRS, told_without_reading
 from bertwright.data.plan import in_order
+from bertwright.encoders.exchange import Checkpoint
 from bertwright.flow import Document, Example
 from bertwright.named import find, names
+from bertwright.run import writing
+from bertwright.run.answering import task_of_checkpoint
+from bertwright.run.choose import task_of
+from bertwright.run.provenance import FILE, Provenance
 from bertwright.seeds import generator
 from bertwright.tasks.base import Task
 from bertwright.tasks.pairs import PairTask
@@ -116,3 +122,15 @@ class Careless(PairTask):
 def test_what_leaks_is_seen_on_these_corpora(text: str, told: float) -> None:
     found = [example for document in corpus(text, 128) for example in Careless().examples(document, generator(text))]
     assert told_without_reading(found[:PAIRS], "test_pairs").share > told
+
+
+@pytest.mark.parametrize("joined", ["", "mlm+"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_checkpoint_is_known_by_its_config_alone(name: str, joined: str, tmp_path: Path) -> None:
+    """Where the record of how it was made is gone, as after another program has written it."""
+    own = tokenizer()
+    task = task_of(joined + name, {})
+    record = Provenance(task=task.name, reads="", settings={}, seed=1, start="scratch", tensors=[], data={})
+    writing.write(tmp_path, model(task, own.vocabulary.size), own, record)
+    (tmp_path / FILE).unlink()
+    assert task_of_checkpoint(Checkpoint.open(tmp_path)).name == task.name

@@ -81,6 +81,20 @@ def test_a_single_document(tmp_path: Path, refused: Refused) -> None:
     assert record.heldout == {}
 
 
+@pytest.mark.parametrize("task", ["mlm+ssp", "ssp", "nsp"])
+def test_a_single_document_for_any_objective_on_two(tmp_path: Path, refused: Refused, task: str) -> None:
+    store = runs.make_store(tmp_path, runs.documents(1))
+    said = refused(runs.pretraining(store, tmp_path / "run", task=task), InputError)
+    assert f"has a single document for training, and {task} takes segments from another" in said
+
+
+def test_documents_of_one_sentence_have_no_order(tmp_path: Path, refused: Refused) -> None:
+    texts = [document.splitlines()[0] for document in runs.documents(12)]
+    store = runs.make_store(tmp_path, texts)
+    said = refused(runs.pretraining(store, tmp_path / "run", task="mlm+sop"), InputError)
+    assert "no example can be cut from the data" in said
+
+
 def test_text_too_short_to_cut_from(tmp_path: Path, refused: Refused) -> None:
     store = runs.make_store(tmp_path, ["a", "b", "c", "d"], vocab_size=128, heldout=0.0)
     tables = runs.pretraining(store, tmp_path / "run", task="nsp")

@@ -21,6 +21,7 @@ from ..named import find, names
 from ..tasks.base import Task
 from ..tasks.mlm import MaskedLM
 from ..tasks.model import Model
+from ..tasks.pairs import OBJECTIVE
 from ..text.tokenizer import Tokenizer
 from ..train.loop import measure
 from ..train.precision import device, products_in, resolve
@@ -156,5 +157,7 @@ def _task_of_class(source: Checkpoint) -> Task:
         if fits and task.made(source.config):
             return task.of_config(source.config)
     if kind.endswith("ForPreTraining"):
-        return task_of("mlm+nsp", {})
+        objective = getattr(source.config, OBJECTIVE, "nsp")
+        # Of a sum with an objective of a person's own, the part that is known.
+        return task_of(f"mlm+{objective}" if objective in names(_FOLDER) else "mlm", {})
     raise CheckpointError(f"{source.path} is a {kind or 'bare encoder'}, which has no head that a task here knows")

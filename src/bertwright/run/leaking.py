@@ -46,17 +46,15 @@ def _pairs(store: TokenStore, task: Task) -> list[Example]:
 
 
 def described(leaks: Mapping[str, Leak]) -> list[str]:
-    """A line for people, and one for each objective that gives something away."""
-    told = [f"{name} {_share(leak)}" for name, leak in leaks.items()]
-    lines = [f"told of pairs by lengths and borders alone (50 % is nothing): {', '.join(told)}"] if told else []
-    for name, leak in leaks.items():
-        if leak.excess > max(TOLERATED, 2 * leak.error):
-            lines.append(f"  {name} can partly be learned on this corpus without reading; mlm alone has no such labels")
-    return lines
+    """Lines for people."""
+    lines = ["labels of pairs told without reading, by lengths and borders (50 % is chance):"] if leaks else []
+    return lines + [f"  {name}: {_told(leak)}" for name, leak in leaks.items()]
 
 
-def _share(leak: Leak) -> str:
+def _told(leak: Leak) -> str:
     if not leak.pairs:
-        return "too little text"
-    few = "" if leak.pairs >= PAIRS else f" ± {200 * leak.error:.1f}, of {leak.pairs:,} pairs only"
-    return f"{leak.share:.1%}{few}"
+        return "the corpus is too small for it"
+    told = f"{leak.share:.1%} ± {2 * leak.error:.1%} of {leak.pairs:,} pairs"
+    if leak.excess <= max(TOLERATED, 2 * leak.error):
+        return told
+    return f"{told}; part of it can be learned without reading here"

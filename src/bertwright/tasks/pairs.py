@@ -19,7 +19,7 @@ from .pooled import PooledTask
 
 Segments = tuple[np.ndarray, np.ndarray]
 _OUTPUT = "cls.seq_relationship"
-_OBJECTIVE = "pair_objective"
+OBJECTIVE = "pair_objective"
 """What a config calls the objective that the head was trained on."""
 
 
@@ -29,6 +29,10 @@ class PairTask(PooledTask):
     reads = Document
     hf_class = "NextSentencePrediction"
     cuts = True
+
+    @classmethod
+    def made(cls, config: PretrainedConfig) -> bool:
+        return super().made(config) and getattr(config, OBJECTIVE, "nsp") == cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def pairs(self, item: Document, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -44,10 +48,10 @@ class PairTask(PooledTask):
 
     def continues(self, name: str, config: PretrainedConfig) -> bool:
         """The last layer goes on only where it told the same of a pair; a checkpoint that does not say was BERT's."""
-        return not name.startswith(_OUTPUT) or getattr(config, _OBJECTIVE, "nsp") == self.name
+        return not name.startswith(_OUTPUT) or getattr(config, OBJECTIVE, "nsp") == self.name
 
     def config_changes(self) -> dict[str, Any]:
-        return {_OBJECTIVE: self.name}
+        return {OBJECTIVE: self.name}
 
     def head(self, encoder: Encoder) -> nn.Module:
         """BERT's next-sentence head."""
