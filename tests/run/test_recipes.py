@@ -12,10 +12,12 @@ import runs
 
 from bertwright.cli.recipes import nested
 from bertwright.errors import BertwrightError, RecipeError
-from bertwright.run.choose import check, task_of
+from bertwright.run.choose import check, settings_of, task_of
+from bertwright.run.provenance import Provenance
 from bertwright.run.run import run
 from bertwright.run.shipped import DEFAULT, laid_over, tables_of
 from bertwright.run.spec import Recipe, differences, load, overridden, seconds
+from bertwright.tasks.joint import Joint
 
 Refused = Callable[..., str]
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
@@ -183,10 +185,61 @@ def test_settings_out_of_range_or_against_each_other(changes: dict[str, Any], sa
         ("mlm", {"mlm": {"rate": "much"}}, "tasks.mlm.rate is a number, not 'much'"),
         ("mlm", {"mlm": {"rate": 1.5}}, "mlm.rate is a share between 0 and 1, not 1.5"),
         ("mlm", {"mlm": 3}, "tasks.mlm is a table of settings, not 3"),
+        ("mlm", {"mlm": {"unit": "words"}}, "mlm.unit is token, word or span, not 'words'"),
+        ("mlm", {"weights": {"mlm": 2.0}}, "[tasks.weights] is set, and the run's task is mlm"),
+        ("mlm+nsp", {"weights": 3}, "tasks.weights is a table of numbers, not 3"),
+        ("mlm+nsp", {"weights": {"sop": 2.0}}, "tasks.weights.sop is set, and the run's tasks are mlm, nsp"),
+        ("mlm+nsp", {"weights": {"nsp": "much"}}, "tasks.weights.nsp is a number, not 'much'"),
+        ("mlm+nsp", {"weights": {"nsp": -1}}, "the weights of mlm+nsp are numbers of at least 0"),
     ],
 )
 def test_a_task_that_cannot_be(task: str, settings: dict[str, Any], said: str) -> None:
     assert line(lambda: task_of(task, settings)).startswith(said)
+
+
+def test_weights_are_part_of_the_settings(store: Path, tmp_path: Path) -> None:
+    """Set in a recipe, kept in the run's; what is reported of a part does not depend on them."""
+    task = task_of("nsp+mlm", {"weights": {"nsp": 0.25}})
+    assert isinstance(task, Joint)
+    assert task.weights == (0.25, 1.0)
+    assert task_of(task.name, task.settings) == task_of(task.name, settings_of(task.name, task)) == task
+    weighted = runs.pretraining(store, tmp_path / "run", task="nsp+mlm", tasks__weights__nsp=0.25, train__steps=2)
+    home = runs.done(weighted)
+    assert load(home / "recipe.toml")["tasks"]["weights"] == {"nsp": 0.25, "mlm": 1.0}
+    record = Provenance.read(home / "model")
+    assert record is not None
+    assert record.settings["weights"] == {"nsp": 0.25, "mlm": 1.0}
+    plain = runs.done(runs.pretraining(store, tmp_path / "plain", task="nsp+mlm", train__steps=2))
+    one, other = (runs.metrics(folder)[0] for folder in (home, plain))
+    assert one["mlm.loss"] == other["mlm.loss"]
+    assert one["nsp.loss"] == other["nsp.loss"]
+    assert one["grad_norm"] != other["grad_norm"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "kept"),
+    [
+        ("mlm+nsp", {"mlm": {"rate": 0.3}, "weights": {"mlm": 2.0}}),
+        ("mlm+own/mine.py:Mine", {"mlm": {"rate": 0.3}, "mine": {"a": 1}, "weights": {"mlm": 2.0, "mine": 0.5}}),
+        ("mlm", {"mlm": {"rate": 0.3}}),
+    ],
+)
+def test_another_objective_keeps_the_settings_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, kept: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text("from bertwright.tasks.mlm import MaskedLM\nclass Mine(MaskedLM): ...\n")
+    tables = {"mlm": {"rate": 0.3}, "mine": {"a": 1}, "weights": {"mlm": 2.0, "mine": 0.5}}
+    assert laid_over({"task": "mlm+mine", "tasks": tables}, {"task": objective})["tasks"] == kept
+
+
+@pytest.mark.parametrize("objective", ["mlm+nsp", "mlm+sop", "mlm+ssp"])
+@pytest.mark.parametrize("unit", ["word", "span"])
+def test_objectives_on_pairs_with_modernbert(store: Path, tmp_path: Path, objective: str, unit: str) -> None:
+    changes = {"encoder__arch": "modern", "train__steps": 2, "tasks__mlm__unit": unit}
+    home = runs.done(runs.pretraining(store, tmp_path / "run", task=objective, **changes))
+    assert f"{objective.partition('+')[2]}.accuracy" in runs.metrics(home)[-1]["heldout"]
 
 
 def test_a_task_of_ones_own(store: Path, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_another_store_in_the_same_place_is_refused(tables: dict[str, Any], tmp_
     killed(tables, 5)
     shutil.rmtree(tmp_path / "store")
     runs.make_store(tmp_path, runs.documents(24)[:-1])
-    assert "the data or the start of this run has changed since it began" in refused(tables, RunError)
+    assert "the data, the start or the own code of this run has changed since it began" in refused(tables, RunError)
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
@@ -231,6 +231,6 @@ def test_other_rows_in_the_same_place_are_refused(
     tables = runs.finetuning(pretrained, path.parent if as_folder else path, tmp_path / "run")
     killed(tables, 3)
     runs.write_rows(path, [*runs.rows()[:-1], {"text": "The tide again.", "label": "sea"}])
-    assert "the data or the start of this run has changed since it began" in refused(tables, RunError)
+    assert "the data, the start or the own code of this run has changed since it began" in refused(tables, RunError)
     runs.write_rows(path, runs.rows())
     assert runs.done(tables) == tmp_path / "run"

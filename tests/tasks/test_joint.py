@@ -146,6 +146,12 @@ def test_each_part_has_a_weight(weights: tuple[float, ...]) -> None:
         Joint(parts=(MaskedLM(), NextSentence()), weights=weights)
 
 
+@pytest.mark.parametrize("weights", [(1.0, -0.5), (0.0, 0.0), (1.0, float("nan")), (float("inf"), 1.0)])
+def test_weights_are_numbers_of_at_least_0(weights: tuple[float, float]) -> None:
+    with pytest.raises(RecipeError, match=r"the weights of mlm\+nsp are numbers of at least 0, one of them above it"):
+        Joint(parts=(MaskedLM(), NextSentence()), weights=weights)
+
+
 def test_the_parts_are_settled_and_say_their_share_of_the_config() -> None:
     task = Joint(parts=(Classify(),)).settled(rows(Classify()))
     assert task.parts == (Classify(classes=("0", "1")),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError, RunError
@@ -45,6 +46,8 @@ def task_of(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Task:
 
 def _weights(files: list[str], given: Mapping[str, Any]) -> tuple[float, ...]:
     """`[tasks.weights]` as a weight a part; 1 for those that it does not name."""
+    if not isinstance(given, Mapping):
+        raise RecipeError(f"tasks.{WEIGHTS} is a table of numbers, not {given!r}")
     for name, weight in given.items():
         if name not in files:
             raise RecipeError(f"tasks.weights.{name} is set, and the run's tasks are {', '.join(files)}")
@@ -71,6 +74,11 @@ def settings_of(name: str, task: Task) -> dict[str, Mapping[str, Any]]:
         return {files[0]: task.settings}
     parts = {file: part.settings for file, part in zip(files, task.parts, strict=True)}
     return {**parts, WEIGHTS: dict(zip(files, task.weights, strict=True))}
+
+
+def own_files(name: str) -> list[Path]:
+    """The files of a person's own that a task's name mentions."""
+    return [Path(one.partition(":")[0]) for one in name.split("+") if ".py" in one]
 
 
 def file_names(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 RUN/recipe.toml         every setting, defaults filled in
 RUN/asked.toml          what was asked for, to know the same command again
+RUN/MINE.py             the file of a task of one's own, as it was when the run began
 RUN/metrics.jsonl       a line for every logged step and every evaluation
 RUN/checkpoints/        a Hugging Face checkpoint each, with the optimizer's state, and the head's where it has one
 RUN/model/              the result: a Hugging Face checkpoint with its card
@@ -27,7 +28,7 @@ from ..sums import Sums
 from ..train.checkpoint import folder_of, saved
 from ..train.loop import Loop
 from ..train.optim import load_state_tensors, state_tensors
-from .choose import check, going_on_to
+from .choose import check, going_on_to, own_files
 from .spec import Recipe, differences, load
 
 OPTIMIZER = "optimizer.safetensors"
@@ -78,6 +79,9 @@ class RunFolder:
             self.home.mkdir(parents=True, exist_ok=True)
             write_text(self.home / "asked.toml", self._asked.write())
             write_text(self.home / "recipe.toml", resolved.write())
+            for path in own_files(resolved.task):
+                if not (self.home / path.name).exists():
+                    write_text(self.home / path.name, path.read_text(encoding="utf-8"))
 
     def take_steps(self) -> str:
         """Where the run was begun with another number of steps, has it go on to the one asked for, and says so.

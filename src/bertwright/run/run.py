@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from copy import deepcopy
 from dataclasses import replace
+from hashlib import sha256
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..tasks.model import Model
 from ..train.memory import keep_memory
 from ..train.precision import device
 from ..train.threads import threads
-from .choose import check, task_of, with_architecture, with_defaults, with_lengths
+from .choose import check, own_files, task_of, with_architecture, with_defaults, with_lengths
 from .drawing import draw
 from .fitting import fitted
 from .footing import footing
@@ -100,10 +101,16 @@ def _provenance(recipe: Recipe, source: Source, tensors: list[Any]) -> Provenanc
         seed=recipe.seed,
         start=recipe.encoder.start,
         tensors=tensors,
-        data=source.facts,
+        data=source.facts | _code(recipe.task),
         lineage=descent(checkpoint_folder(recipe.encoder.start) if loaded else None),
         versions=versions(),
     )
+
+
+def _code(task: str) -> dict[str, Any]:
+    """A fingerprint of what a person wrote for a task of their own."""
+    digests = {path.name: sha256(path.read_bytes()).hexdigest()[:16] for path in own_files(task)}
+    return {"code": digests} if digests else {}
 
 
 def _with_steps(recipe: Recipe, feed: Feed, model: Model) -> Recipe:

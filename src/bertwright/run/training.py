@@ -106,7 +106,8 @@ class Training:
         state = self.folder.state(checkpoint)
         if state["run"] != self.provenance.run:
             raise RunError(
-                f"{self.folder.home}: the data or the start of this run has changed since it began; use another --out"
+                f"{self.folder.home}: the data, the start or the own code of this run has changed since it began; "
+                "use another --out"
             )
         self._load(checkpoint)
         window = self.folder.restore(self.loop, checkpoint)
