@@ -6,7 +6,7 @@ settings name and a label of 0 or 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,20 +21,27 @@ from samples import batch_of, corpus, examples, feed, model, rows, speech, token
 from bertwright.data.pack import pack
 from bertwright.data.rows import Rows
 from bertwright.encoders.base import Encoder
+from bertwright.encoders.exchange import Checkpoint
 from bertwright.errors import BertwrightError, RecipeError
 from bertwright.flow import Batch, Document, Example, Row
 from bertwright.named import find, names
 from bertwright.run import writing
-from bertwright.run.choose import task_of
+from bertwright.run.answering import task_of_checkpoint
+from bertwright.run.choose import settings_of, task_of
 from bertwright.run.provenance import Provenance
+from bertwright.run.spec import Recipe
 from bertwright.seeds import Draws
 from bertwright.sums import add
 from bertwright.tasks.base import Companion, LabelledTask, Task
+from bertwright.tasks.joint import Joint
 from bertwright.tasks.model import Model
 from bertwright.train.loop import Loop
 from bertwright.train.optim import adamw
 
-TASKS = [*names("bertwright.tasks"), "mlm+nsp"]
+KINDS = {name: find("bertwright.tasks", name, Task) for name in names("bertwright.tasks")}
+# What reads documents and hides nothing goes with masked LM.
+JOINED = [f"mlm+{name}" for name, kind in KINDS.items() if kind.reads is Document and not kind.changes_ids]
+TASKS = [*KINDS, *JOINED]
 OWN = tokenizer().vocabulary
 SIZE = OWN.size
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -81,6 +88,36 @@ def test_settings_say_everything(name: str) -> None:
 
 def _by_part(task: Task) -> dict[str, dict[str, Any]]:
     return task.settings if "+" in task.name else {task.name: task.settings}
+
+
+def otherwise(task: Task) -> Task:
+    """The same task, set otherwise: shares and weights halved, labels read from another column."""
+    if isinstance(task, Joint):
+        return Joint(parts=tuple(map(otherwise, task.parts)), weights=tuple(weight / 2 for weight in task.weights))
+    return type(task)(**task.settings | _otherwise(task.settings))
+
+
+def _otherwise(settings: Mapping[str, Any]) -> dict[str, Any]:
+    halved = {name: value / 2 for name, value in settings.items() if isinstance(value, float)}
+    return halved | {name: f"my_{settings[name]}" for name in settings.keys() & {"label_field"}}
+
+
+@every_task
+def test_a_recipe_and_a_checkpoint_keep_the_settings(name: str, tmp_path: Path) -> None:
+    task = otherwise(task_called(name))
+    assert task != task_called(name)
+    recipe = Recipe(out="", task=name, tasks=settings_of(name, task))
+    (tmp_path / "recipe.toml").write_text(recipe.write(), encoding="utf-8")
+    assert task_of(name, Recipe.read(tmp_path / "recipe.toml").tasks) == task
+    _write(tmp_path / "model", model(task, SIZE))
+    assert task_of_checkpoint(Checkpoint.open(tmp_path / "model")) == task
+
+
+def _write(folder: Path, whole: Model) -> None:
+    task = whole.task
+    record = Provenance(task=task.name, reads="", settings=task.settings, seed=1, start="scratch", tensors=[], data={})
+    folder.mkdir(exist_ok=True)
+    writing.write(folder, whole, tokenizer(), record)
 
 
 @every_task
@@ -267,8 +304,7 @@ def test_the_encoder_goes_on_to_every_other_task(name: str, tmp_path: Path) -> N
     whole = model(task, SIZE)
     with torch.enable_grad():
         _overfit(whole, labelled(name, group_for(name)), steps=2)
-    provenance = Provenance(task=name, reads="", settings=task.settings, seed=1, start="scratch", tensors=[], data={})
-    writing.write(tmp_path, whole, tokenizer(), provenance)
+    _write(tmp_path, whole)
     writing.check(tmp_path, whole, tokenizer())
     for other in TASKS:
         encoder = Encoder.from_pretrained(tmp_path)
