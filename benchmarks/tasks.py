@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -153,6 +154,7 @@ def theirs(checkpoint: Path, mine: Path, recipe: Recipe, rows: Sequence[Row], ep
     trainer.train()
     model.save_pretrained(recipe.out)
     tokenizer.save_pretrained(recipe.out)
+    shutil.copy(mine / "bertwright.json", recipe.out)  # which columns the task reads
 
 
 def compared(name: str, args: argparse.Namespace) -> str:
