@@ -28,7 +28,7 @@ from ...tasks.regress import Regress
 from ...tasks.span import Span
 from ...tasks.tag import Tag
 from .heads import Asked, Head, taken
-from .padding import IGNORED, Grid, at_labels, refuse_outside, restarting
+from .padding import IGNORED, Grid, at_labels, labels_of_tokens, refuse_outside, restarting
 from .passes import Given, Pass
 from .vocabulary import pairs_labelled
 
@@ -78,6 +78,11 @@ class ForSequenceClassification(_Answering):
             return Regress()
         return (MultiLabel if _problem(config) == MULTI else Classify).of_config(config)
 
+    def continues(self, name: str, config: PretrainedConfig) -> bool:
+        if _problem(self.config) != REGRESSION or self.num_labels == 1 or not name.startswith("classifier."):
+            return super().continues(name, config)
+        return config.problem_type == REGRESSION and config.num_labels == self.num_labels
+
     def labelled(self, batch: Batch, grid: Grid, labels: Mapping[str, Tensor]) -> tuple[Task, Batch]:
         if not labels:
             return self.native.task, batch
@@ -124,15 +129,7 @@ class ForTokenClassification(_Answering):
     def labelled(self, batch: Batch, grid: Grid, labels: Mapping[str, Tensor]) -> tuple[Task, Batch]:
         if not labels:
             return self.native.task, batch
-        given = labels["labels"]
-        if given.shape != (grid.rows, grid.width):
-            raise InputError(
-                f"labels is {list(given.shape)}, and input_ids [{grid.rows}, {grid.width}]; each token has one"
-            )
-        refuse_outside(
-            "labels", given, self.num_labels, f"the model has {self.num_labels} classes (num_labels)", ignored=True
-        )
-        values = grid.kept(given).long()
+        values = labels_of_tokens(labels["labels"], grid, self.num_labels, f"the model has {self.num_labels} classes")
         return self.task_of(self.config), at_labels(
             batch, "tag", torch.arange(batch.tokens, device=values.device), values
         )

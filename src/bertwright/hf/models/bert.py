@@ -32,6 +32,7 @@ class BertModel(Face):
     kind = Bert
     config_class = BertConfig
     base_model_prefix = "bert"
+    pool: nn.Module | None
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class Face(PreTrainedModel):
     seed: int
 
     def __init__(self, config: PretrainedConfig, *, encoder: Encoder | None = None) -> None:
-        """`encoder`: one that there is, which is then not drawn. Raises RecipeError for a config that is none of ours."""
+        """`encoder`: one that there is, which is then not drawn. Raises RecipeError for a config of another make."""
         seed = int(torch.randint(2**31, ()))
         if encoder is None:
             encoder = self._blank(config)
@@ -152,7 +152,8 @@ class Face(PreTrainedModel):
         with TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             copy = cls._read(Path(folder), name, config, extra)
-            return nn.Module.to(copy, device=model.device, dtype=model.dtype)
+            nn.Module.to(copy, device=model.device, dtype=model.dtype)
+            return copy
 
     @classmethod
     def _read(cls, folder: Path, name: str, config: PretrainedConfig | None, extra: Mapping[str, Any]) -> Self:
@@ -234,10 +235,12 @@ class Face(PreTrainedModel):
         if size < 1:
             raise RecipeError(f"a vocabulary of {size} tokens; it has at least 1")
         biases = [part.bias for part in (self.parts or nn.Identity()).modules() if isinstance(part, Predictor)]
-        for parameter in (words.weight, *biases):
-            # In place: whoever holds the parameter, as a tied head does, sees it grown.
-            parameter.data = _resized(parameter.detach(), size, mean_resizing)
-            parameter.grad = None
+        for old in (words.weight, *biases):
+            new = nn.Parameter(_resized(old.detach(), size, mean_resizing), old.requires_grad)
+            for module in {*self.modules(), *self.core.modules(), *(self.parts or nn.Identity()).modules()}:
+                for name, held in module._parameters.items():
+                    if held is old:
+                        module._parameters[name] = new
         words.num_embeddings = self.config.vocab_size = self.core.config.vocab_size = size
         return words
 
@@ -273,7 +276,7 @@ def _of_config(extra: Mapping[str, Any]) -> dict[str, Any]:
     for name in extra:
         if name in _ELSEWHERE:
             raise RecipeError(
-                f"from_pretrained takes no {name}: fetch it with huggingface_hub.snapshot_download(..., {name}=...) and "
-                "give the folder"
+                f"from_pretrained takes no {name}: fetch it with huggingface_hub.snapshot_download(..., {name}=...) "
+                "and give the folder"
             )
     return {name: value for name, value in extra.items() if name not in _NEEDLESS}

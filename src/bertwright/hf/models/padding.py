@@ -99,6 +99,19 @@ def unpadded(
     return batch, grid
 
 
+def labels_of_tokens(labels: Tensor, grid: Grid, size: int, what: str) -> Tensor:
+    """[N] of labels [B, L] those of tokens; what stands at padding is not looked at.
+
+    Raises InputError for another shape, and for a label that is neither IGNORED nor from 0 to `size` - 1.
+    """
+    if labels.shape != (grid.rows, grid.width):
+        raise InputError(
+            f"labels is {list(labels.shape)}, and input_ids [{grid.rows}, {grid.width}]; a token has one each"
+        )
+    refuse_outside("labels", labels if grid.places is None else grid.back(grid.kept(labels)), size, what, ignored=True)
+    return grid.kept(labels).long()
+
+
 def at_labels(batch: Batch, name: str, positions: Tensor, values: Tensor) -> Batch:
     """The batch with the predictions at `positions` [M] whose values [M] are not IGNORED."""
     asked = values != IGNORED

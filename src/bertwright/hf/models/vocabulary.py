@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
@@ -18,21 +19,15 @@ from ...tasks.mlm import MaskedLM
 from ...tasks.nsp import NextSentence
 from .heads import Asked, Head
 from .outputs import LateMaskedLMOutput, LatePreTrainingOutput, Later
-from .padding import Grid, at_labels, refuse_outside
+from .padding import Grid, at_labels, labels_of_tokens, refuse_outside
 from .passes import Given
 
 
 def words_labelled(batch: Batch, grid: Grid, labels: Tensor) -> Batch:
     """The batch with masked LM's labels [B, L]; those of padding are left out."""
-    if labels.shape != (grid.rows, grid.width):
-        raise InputError(
-            f"labels is {list(labels.shape)}, and input_ids [{grid.rows}, {grid.width}]; each token has one"
-        )
     size = batch.vocabulary.size
-    refuse_outside("labels", labels, size, f"the vocabulary has {size} tokens", ignored=True)
-    values = grid.kept(labels).long()
-    places = (values >= 0).nonzero().flatten()
-    return at_labels(batch, "mlm", places, values[places])
+    values = labels_of_tokens(labels, grid, size, f"the vocabulary has {size} tokens")
+    return at_labels(batch, "mlm", torch.arange(batch.tokens, device=values.device), values)
 
 
 def pairs_labelled(name: str, task: str, batch: Batch, labels: Tensor) -> Batch:
