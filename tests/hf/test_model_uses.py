@@ -85,6 +85,15 @@ def test_a_head_of_the_same_classes_goes_on_and_one_of_others_is_new(config: Ber
     assert models.BertModel.from_pretrained(tmp_path).says().startswith("Encoder: 37 of 37 tensors loaded from")
 
 
+def test_a_head_that_told_something_else_of_pairs_is_new(config: BertConfig, tmp_path: Path) -> None:
+    config.pair_objective = "ssp"
+    source = transformers.BertForPreTraining(config)
+    source.save_pretrained(tmp_path)
+    model = models.BertForPreTraining.from_pretrained(tmp_path)
+    assert "Heads: mlm (loaded), nsp (2 of 4 tensors loaded, the rest new)." in model.says()
+    assert model.config.pair_objective == "nsp"
+
+
 def test_from_scratch_is_said_to_be(config: BertConfig) -> None:
     assert "drawn at random" in models.BertForMaskedLM(config).says()
     assert models.BertForMaskedLM(config).provenance.kind == "pretraining from scratch"

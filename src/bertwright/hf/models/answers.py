@@ -88,7 +88,8 @@ class ForSequenceClassification(_Answering):
             return self.native.task, batch
         given, several = labels["labels"], self.num_labels
         if self.config.problem_type is None:
-            self.config.problem_type = MULTI if several > 1 and given.is_floating_point() else _problem(self.config)
+            inferred = MULTI if several > 1 and given.is_floating_point() else _problem(self.config)
+            self.config.problem_type = inferred  # type: ignore[assignment]  # one of the three
         problem = self.config.problem_type
         task = Regress() if problem == REGRESSION else self.task_of(self.config)
         expected = (len(batch),) if problem == SINGLE or several == 1 else (len(batch), several)

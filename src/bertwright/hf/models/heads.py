@@ -21,6 +21,7 @@ from ...run.provenance import Provenance, versions
 from ...run.start import origins
 from ...tasks.base import Task
 from ...tasks.model import Model
+from ...tasks.pairs import OBJECTIVE
 from .face import LAW, Face
 from .padding import IGNORED, Grid
 from .passes import Given, Pass, passed
@@ -75,6 +76,9 @@ class Head(Face):
         native = Model(self.core, self.task_of(self.config))
         self.core.draw_head(native.head, self.seed, LAW)
         vars(self)["native"] = native
+        objective = native.task.config_changes().get(OBJECTIVE)
+        if objective is not None and hasattr(self.config, OBJECTIVE):
+            setattr(self.config, OBJECTIVE, objective)
         self.add_module(self.base_model_prefix, self.base(native.head))
         plant(self, native.head)
         if self.shares_words:
