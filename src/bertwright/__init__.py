@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import BertConfig, TrainerCallback
+    from transformers import BertConfig, ModernBertConfig, TrainerCallback
     from transformers import BertTokenizer as BertTokenizerFast
 
     from . import tasks
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from .encoders.base import Encoder
     from .errors import BertwrightError
     from .flow import Batch
+    from .hf.models import (
+        BertForMaskedLM,
+        BertForMultipleChoice,
+        BertForNextSentencePrediction,
+        BertForPreTraining,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+        BertModel,
+        ModernBertForMaskedLM,
+        ModernBertForSequenceClassification,
+        ModernBertForTokenClassification,
+        ModernBertModel,
+    )
     from .tasks.model import Model
 
 __version__ = "0.1.0"
@@ -24,10 +38,23 @@ __version__ = "0.1.0"
 _HOMES = {
     "Batch": "bertwright.flow",
     "BertConfig": "transformers",
+    "BertForMaskedLM": "bertwright.hf.models",
+    "BertForMultipleChoice": "bertwright.hf.models",
+    "BertForNextSentencePrediction": "bertwright.hf.models",
+    "BertForPreTraining": "bertwright.hf.models",
+    "BertForQuestionAnswering": "bertwright.hf.models",
+    "BertForSequenceClassification": "bertwright.hf.models",
+    "BertForTokenClassification": "bertwright.hf.models",
+    "BertModel": "bertwright.hf.models",
     "BertTokenizerFast": "transformers",
     "BertwrightError": "bertwright.errors",
     "Encoder": "bertwright.encoders.base",
     "Model": "bertwright.tasks.model",
+    "ModernBertConfig": "transformers",
+    "ModernBertForMaskedLM": "bertwright.hf.models",
+    "ModernBertForSequenceClassification": "bertwright.hf.models",
+    "ModernBertForTokenClassification": "bertwright.hf.models",
+    "ModernBertModel": "bertwright.hf.models",
     "TokenStore": "bertwright.data.store",
     "TrainerCallback": "transformers",
 }
@@ -35,10 +62,23 @@ _HOMES = {
 __all__ = [
     "Batch",
     "BertConfig",
+    "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
     "BertTokenizerFast",
     "BertwrightError",
     "Encoder",
     "Model",
+    "ModernBertConfig",
+    "ModernBertForMaskedLM",
+    "ModernBertForSequenceClassification",
+    "ModernBertForTokenClassification",
+    "ModernBertModel",
     "TokenStore",
     "TrainerCallback",
     "__version__",

@@ -164,9 +164,17 @@ class Encoder(nn.Module, Architecture):
         changes: dict[str, Any] = {} if vocab_size is None else {"vocab_size": vocab_size}
         if tokens is not None:
             changes |= {field: getattr(tokens, role) for field, role in kind.token_fields.items()}
-        encoder = _unset(kind, _changed(config, changes | overrides))
+        encoder = _unset(kind, changed(config, changes | overrides))
         encoder.draw(seed, init)
         return encoder
+
+    @classmethod
+    def blank(cls, config: PretrainedConfig) -> Self:
+        """An encoder whose weights are memory not yet written, to be drawn or loaded into.
+
+        Raises RecipeError for a config that it cannot be built from, or that is of another architecture.
+        """
+        return _unset(cls._reading(config.model_type), config)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str]) -> Self:
@@ -208,7 +216,8 @@ def _unset(kind: type[E], config: PretrainedConfig) -> E:
     return encoder.to_empty(device="cpu")
 
 
-def _changed(config: PretrainedConfig, changes: dict[str, Any]) -> PretrainedConfig:
+def changed(config: PretrainedConfig, changes: Mapping[str, Any]) -> PretrainedConfig:
+    """A copy with other values. Raises RecipeError for a field or a value that is unknown."""
     config = deepcopy(config)
     for name, value in changes.items():
         if not hasattr(config, name):

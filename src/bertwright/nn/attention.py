@@ -117,8 +117,8 @@ class Layout:
 def attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, p: float) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V within each sequence (Vaswani et al., "Attention is all you need", 2017).
 
-    `query` is [N, h, d], or [R, h, d] where the layout has reads; `key` and `value` are [N, h, d]. Returns the shape of
-    `query`. `p` is the probability of dropping an attention weight: 0 outside training.
+    `query` is [N, h, d], or [R, h, d] where the layout has reads; `key` is [N, h, d], `value` [N, h, e]. Returns
+    [N, h, e] or [R, h, e]. `p` is the probability of dropping an attention weight: 0 outside training.
     """
     if layout.varlen is not None and layout.varlen.takes(query, p):
         return layout.varlen(query, key, value)
@@ -148,7 +148,7 @@ def _matmul(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: f
         if bias is not None:
             scores = (scores.view(rows, heads, width, -1) + bias[:, None]).flatten(0, 1)
     # The kernel sums in fp32 whatever the type of the scores; asking for fp32 would store twice as much for nothing.
-    return (dropout(scores.softmax(-1), p) @ v).view(rows, heads, width, d)
+    return (dropout(scores.softmax(-1), p) @ v).view(rows, heads, width, -1)
 
 
 def _grouped(lengths: Sequence[int], on_cpu: bool) -> list[tuple[int, int]]:

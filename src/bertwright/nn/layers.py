@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,11 @@ class PostNormLayer(nn.Module):
         forwarded = self.output(self.activation(self.intermediate(attended)))
         return self.output_norm(attended + self.dropout(forwarded))
 
+    def looks(self, hidden: Tensor, layout: Layout, marks: Tensor) -> Tensor:
+        """[N, h, K] how much attention each of N tokens gives to those of its sequence with `marks` [N, K]."""
+        query, key, _ = self._query_key_value(hidden, None)
+        return _looks(query, key, layout, marks)
+
     def _query_key_value(self, hidden: Tensor, reads: Tensor | None) -> tuple[Tensor, ...]:
         """[N or R, h, d], [N, h, d], [N, h, d], in as few matrix products as the reads allow."""
         if reads is None:
@@ -93,6 +99,11 @@ class PreNormLayer(nn.Module):
         attended = residual + self.attention_dropout(self.attention_output(context))
         return self.output_norm(attended + self._forwarded(self.forward_norm(attended)))
 
+    def looks(self, hidden: Tensor, layout: Layout, rotation: Rotation, marks: Tensor) -> Tensor:
+        """[N, h, K] how much attention each of N tokens gives to those of its sequence with `marks` [N, K]."""
+        query, key, _ = self._query_key_value(self.attention_norm(hidden), rotation, None)
+        return _looks(query, key, layout, marks)
+
     def _forwarded(self, x: Tensor) -> Tensor:
         # Two products, not the halves of one: working on every second row of memory costs a CPU more than that saves.
         for_input, for_gate = self.input_and_gate.weight.chunk(2)
@@ -110,6 +121,12 @@ class PreNormLayer(nn.Module):
         query = F.linear(x[reads], for_query).unflatten(1, size)
         key, value = F.linear(x, for_others).unflatten(1, (2 * self.heads, -1)).chunk(2, 1)
         return rotation.at(reads)(query), rotation(key), value
+
+
+def _looks(query: Tensor, key: Tensor, layout: Layout, marks: Tensor) -> Tensor:
+    """Attention that takes marks for values: what it makes of a one-hot mark is the weight that it gives it."""
+    value = marks.to(query.dtype)[:, None].expand(-1, query.shape[1], -1)
+    return attention(query, key, value, replace(layout.everywhere, varlen=None), 0.0)
 
 
 def _together(x: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:

@@ -45,7 +45,7 @@ def begin(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list
     model = Model(encoder, task)
     loaded = _start_head(model, source, recipe)
     freeze(encoder, recipe.encoder.freeze)
-    return model, _tensors(model, source, loaded)
+    return model, origins(model, source is not None, loaded)
 
 
 def _check_fits(recipe: Recipe, encoder: Encoder, tokenizer: Tokenizer, source: Checkpoint | None) -> None:
@@ -91,14 +91,15 @@ def freeze(encoder: Encoder, what: str) -> None:
         parameter.requires_grad_(layer > depths[what])
 
 
-def _tensors(model: Model, source: Checkpoint | None, loaded: set[str]) -> list[Tensor]:
+def origins(model: Model, encoder_loaded: bool, loaded: set[str]) -> list[Tensor]:
+    """Where each of a model's tensors comes from: `loaded` names, as transformers does, those of heads that were."""
     names = model.hf_names()
     return [
         Tensor(
             name=names[own],
             part=_part(own, model.task),
             size=parameter.numel(),
-            loaded=source is not None and (own.startswith("encoder.") or names[own] in loaded),
+            loaded=encoder_loaded if own.startswith("encoder.") else names[own] in loaded,
             frozen=not parameter.requires_grad,
         )
         for own, parameter in model.named_parameters()

@@ -1,0 +1,335 @@
+"""What people do with models under transformers' names: swap heads, grow vocabularies, train under transformers."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import BertConfig, ElectraConfig, ModernBertConfig, TrainingArguments
+
+import bertwright
+from bertwright import errors
+from bertwright.hf import models
+from bertwright.hf.models.outputs import Later
+
+SHAPE = {
+    "vocab_size": 50,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "max_position_embeddings": 20,
+}
+
+
+@pytest.fixture
+def config() -> BertConfig:
+    torch.manual_seed(5)
+    return BertConfig(**SHAPE)
+
+
+@pytest.fixture
+def inputs() -> dict[str, Tensor]:
+    torch.manual_seed(6)
+    mask = (torch.arange(9) < torch.tensor([9, 5, 7, 2])[:, None]).long()
+    return {"input_ids": torch.randint(1, 50, (4, 9)), "attention_mask": mask}
+
+
+def masked(inputs: dict[str, Tensor]) -> Tensor:
+    return torch.where(torch.arange(9) % 3 == 1, inputs["input_ids"], -100)
+
+
+def test_a_head_is_swapped_in_one_call_that_says_what_became_of_each_tensor(
+    config: BertConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.BertForPreTraining(config).save_pretrained(tmp_path)
+    with caplog.at_level(logging.INFO, "bertwright"):
+        model = models.BertForSequenceClassification.from_pretrained(tmp_path, num_labels=4)
+    assert caplog.messages == [model.says()]
+    assert f"Encoder: 37 of 37 tensors loaded from {tmp_path} (parent run " in model.says()
+    assert "Head: classify (2 of 4 tensors loaded, the rest new), 4 classes. This is fine-tuning." in model.says()
+    assert "Left in the checkpoint: cls.predictions.bias, " in model.says()
+    assert model.config.num_labels == model.num_labels == 4
+    assert {tensor.name for tensor in model.provenance.tensors if not tensor.loaded} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    assert not model.training
+
+
+def test_a_head_is_swapped_on_a_model_ours_or_theirs(config: BertConfig, inputs: dict[str, Tensor]) -> None:
+    for source in (models.BertForMaskedLM(config), transformers.BertForMaskedLM(config)):
+        swapped = models.BertForTokenClassification.from_model(source.eval(), num_labels=3)
+        want = source.bert(**inputs)[0] * inputs["attention_mask"][..., None]
+        torch.testing.assert_close(swapped.bert(**inputs).last_hidden_state, want, rtol=1e-5, atol=1e-5)
+        assert swapped(**inputs).logits.shape == (4, 9, 3)
+        assert swapped.get_input_embeddings().weight is not source.get_input_embeddings().weight
+
+
+def test_a_head_of_the_same_classes_goes_on_and_one_of_others_is_new(config: BertConfig, tmp_path: Path) -> None:
+    model = models.BertForSequenceClassification(config)
+    model.save_pretrained(tmp_path)
+    kind = models.BertForSequenceClassification
+    assert torch.equal(kind.from_pretrained(tmp_path).classifier.weight, model.classifier.weight)
+    names = {"id2label": {0: "нет", 1: "да"}, "label2id": {"нет": 0, "да": 1}}
+    assert not torch.equal(kind.from_pretrained(tmp_path, **names).classifier.weight, model.classifier.weight)
+    assert kind.from_pretrained(tmp_path, num_labels=7).classifier.weight.shape == (7, 24)
+    assert "drawn at random" in models.BertModel(config).says()
+    assert models.BertModel.from_pretrained(tmp_path).says().startswith("Encoder: 37 of 37 tensors loaded from")
+
+
+def test_a_head_that_told_something_else_of_pairs_is_new(config: BertConfig, tmp_path: Path) -> None:
+    config.pair_objective = "ssp"
+    source = transformers.BertForPreTraining(config)
+    source.save_pretrained(tmp_path)
+    model = models.BertForPreTraining.from_pretrained(tmp_path)
+    assert "Heads: mlm (loaded), nsp (2 of 4 tensors loaded, the rest new)." in model.says()
+    assert model.config.pair_objective == "nsp"
+
+
+def test_from_scratch_is_said_to_be(config: BertConfig) -> None:
+    assert "drawn at random" in models.BertForMaskedLM(config).says()
+    assert models.BertForMaskedLM(config).provenance.kind == "pretraining from scratch"
+
+
+def test_a_last_layer_of_ones_own(config: BertConfig, inputs: dict[str, Tensor], tmp_path: Path) -> None:
+    model = models.BertForSequenceClassification(config).eval()
+    model.classifier = nn.Linear(24, 6)
+    logits = model(**inputs, labels=torch.tensor([5, 0, 1, 2])).logits
+    assert logits.shape == (4, 6)
+    model.save_pretrained(tmp_path)
+    other = transformers.BertForSequenceClassification.from_pretrained(tmp_path)
+    torch.testing.assert_close(other(**inputs).logits, logits, rtol=1e-5, atol=1e-5)
+    with pytest.raises(AttributeError, match="'query' cannot be replaced by a Identity"):
+        model.bert.encoder.layer[0].attention.self.query = nn.Identity()
+    with pytest.raises(AttributeError, match="only a single layer of the head"):
+        model.bert = models.BertModel(config)
+
+
+@pytest.mark.parametrize("kind", [models.BertForMaskedLM, models.ModernBertForMaskedLM])
+def test_a_vocabulary_grows_and_shrinks(kind: Any, inputs: dict[str, Tensor], tmp_path: Path) -> None:
+    ids = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
+    model = kind(BertConfig(**SHAPE) if kind is models.BertForMaskedLM else ModernBertConfig(**SHAPE | ids)).eval()
+    before = model(**inputs).logits
+    words = model.resize_token_embeddings(51, pad_to_multiple_of=8)
+    assert (words.num_embeddings, model.config.vocab_size) == (56, 56)
+    after = model(**inputs).logits
+    assert after.shape == (4, 9, 56)
+    torch.testing.assert_close(after[..., :50], before, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(words.weight[55], words.weight[:50].mean(0))
+    model(input_ids=torch.tensor([[55, 3]]), labels=torch.tensor([[54, -100]])).loss.backward()
+    model.save_pretrained(tmp_path)
+    other = getattr(transformers, kind.__name__).from_pretrained(tmp_path)
+    torch.testing.assert_close(
+        other(**inputs).logits * inputs["attention_mask"][..., None], after, rtol=1e-5, atol=1e-5
+    )
+    assert model.resize_token_embeddings(50).weight.shape == (50, 24)
+    torch.testing.assert_close(model(**inputs).logits, before, rtol=1e-5, atol=1e-5)
+    model.set_input_embeddings(nn.Embedding(60, 24))
+    assert model(**inputs).logits.shape == (4, 9, 60)
+
+
+def test_logits_are_computed_when_they_are_looked_at(config: BertConfig, inputs: dict[str, Tensor]) -> None:
+    model = models.BertForPreTraining(config)
+    output = model(**inputs, labels=masked(inputs), next_sentence_label=torch.tensor([0, 1, 0, 1]))
+    assert isinstance(OrderedDict.__getitem__(output, "prediction_logits"), Later)
+    assert output["loss"] is output.loss is output[0]
+    assert isinstance(OrderedDict.__getitem__(output, "prediction_logits"), Later)
+    for look in (
+        lambda out: out.logits,
+        lambda out: out["logits"],
+        lambda out: out[1],
+        lambda out: out[1:][0],
+        lambda out: out.to_tuple()[-1],
+        lambda out: dict(out.items())["logits"],
+        lambda out: [*out.values()][1],
+    ):
+        late = models.BertForMaskedLM(config)(**inputs, labels=masked(inputs))
+        logits = look(late)
+        assert logits.shape == (4, 9, 50)
+        assert logits.requires_grad
+        assert late.logits is logits
+    with torch.no_grad():
+        late = models.BertForMaskedLM(config)(**inputs)
+    assert not late.logits.requires_grad
+    # What is dropped is dropped once: the loss is that of the logits.
+    output = models.BertForMaskedLM(config).train()(**inputs, labels=masked(inputs))
+    kept = torch.where(inputs["attention_mask"] == 1, masked(inputs), -100)
+    torch.testing.assert_close(nn.functional.cross_entropy(output.logits.flatten(0, 1), kept.flatten()), output.loss)
+
+
+@pytest.mark.parametrize("name", ["SequenceClassification", "TokenClassification", "MultipleChoice"])
+def test_the_loss_is_that_of_the_logits_under_dropout(name: str, config: BertConfig, inputs: dict[str, Tensor]) -> None:
+    model = getattr(models, f"BertFor{name}")(config).train()
+    labels = torch.randint(2, (4, 9)) if name.startswith("Token") else torch.tensor([0, 1, 1, 0])
+    if name == "MultipleChoice":
+        inputs, labels = {key: x.view(2, 2, 9) for key, x in inputs.items()}, torch.tensor([0, 1])
+    if name.startswith("Token"):
+        labels[inputs["attention_mask"] == 0] = -100
+    output = model(**inputs, labels=labels)
+    want = nn.functional.cross_entropy(output.logits.view(-1, 2), labels.flatten())
+    torch.testing.assert_close(output.loss, want, rtol=1e-5, atol=0)
+
+
+def test_gradient_checkpointing_changes_no_gradient(config: BertConfig, inputs: dict[str, Tensor]) -> None:
+    model = models.BertForMaskedLM(config).train()
+    found = []
+    for switch in (model.activation_checkpointing_disable, model.activation_checkpointing_enable):
+        switch()
+        model.zero_grad()
+        torch.manual_seed(7)
+        deepcopy(model)(**inputs, labels=masked(inputs))
+        model(**inputs, labels=masked(inputs)).loss.backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert model.is_activation_checkpointing
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
+def test_a_copy_stands_alone_and_casting_reaches_the_encoder(config: BertConfig, inputs: dict[str, Tensor]) -> None:
+    model = models.BertForMaskedLM(config).eval()
+    copy = deepcopy(model)
+    with torch.no_grad():
+        copy.bert.embeddings.word_embeddings.weight.zero_()
+    assert not copy.encoder.word_embeddings.weight.any()
+    assert model.encoder.word_embeddings.weight.any()
+    assert model.to(torch.bfloat16).encoder.word_embeddings.weight.dtype == torch.bfloat16 == model.dtype
+    assert model(**inputs).logits.dtype == torch.bfloat16
+
+
+def rows(inputs: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    whole = inputs | {"labels": masked(inputs)}
+    return [{key: x[row] for key, x in whole.items()} for row in range(4)]
+
+
+def arguments(folder: Path, **more: Any) -> TrainingArguments:
+    return TrainingArguments(
+        str(folder), max_steps=2, report_to=[], disable_tqdm=True, use_cpu=True, learning_rate=1e-2, **more
+    )
+
+
+def test_they_train_under_transformers_and_no_split_changes_what_comes_out(
+    config: BertConfig, inputs: dict[str, Tensor], tmp_path: Path
+) -> None:
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    start = models.BertForMaskedLM(config)
+    found = []
+    for size, steps in ((4, 1), (1, 4)):
+        args = arguments(
+            tmp_path / str(size),
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            eval_strategy="steps",
+            eval_steps=1,
+            save_strategy="steps",
+            save_steps=1,
+            load_best_model_at_end=True,
+        )
+        data = rows(inputs)
+        trainer = transformers.Trainer(deepcopy(start), args, train_dataset=data, eval_dataset=data)  # type: ignore[arg-type]
+        trainer.train()
+        trainer.save_model(str(tmp_path / f"{size}-saved"))
+        found.append(trainer.model.state_dict())  # type: ignore[union-attr]
+        assert trainer.predict(data).predictions.shape == (4, 9, 50)  # type: ignore[arg-type, union-attr]
+    assert not torch.equal(found[0]["cls.predictions.bias"], start.state_dict()["cls.predictions.bias"])
+    for key, one in found[0].items():
+        torch.testing.assert_close(one, found[1][key], rtol=0, atol=2e-5)
+    again = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "4-saved").state_dict()
+    assert all(torch.equal(x, again[key]) for key, x in found[0].items())
+
+
+def test_their_pipelines_take_them(config: BertConfig, tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "boat", "лодка", "вышла", "船"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    tokenizer = bertwright.BertTokenizerFast.from_pretrained(str(tmp_path))
+    fill = transformers.pipeline("fill-mask", model=models.BertForMaskedLM(config), tokenizer=tokenizer, device="cpu")
+    assert len(fill("лодка [MASK] the 船", top_k=3)) == 3
+
+
+class TestBadInput:
+    def refuses(self, what: str, kind: type[Exception], call: Any, *args: Any, **named: Any) -> None:
+        with pytest.raises(kind, match=what) as caught:
+            call(*args, **named)
+        assert "\n" not in str(caught.value)
+
+    def test_labels_out_of_range(self, config: BertConfig, inputs: dict[str, Tensor]) -> None:
+        config.num_labels = 4
+        model = models.BertForSequenceClassification(config)
+        labels = torch.tensor([0, 1, 3, 7])
+        for call in (model, model.losses, model.counts):
+            self.refuses(
+                "labels: 7 at row 3; the model has 4 classes", errors.InputError, call, **inputs, labels=labels
+            )
+        tags = torch.zeros(4, 9).long()
+        tags[2, 3], tags[3, 8] = -1, 9  # the second stands at padding
+        call = models.BertForTokenClassification(config)
+        self.refuses("labels: -1 at row 2 and column 3; the model", errors.InputError, call, **inputs, labels=tags)
+        words = models.BertForMaskedLM(config)
+        labels = inputs["input_ids"] + 30
+        self.refuses(r"labels: \d+ at row 0 and .* has 50 tokens", errors.InputError, words, **inputs, labels=labels)
+        pairs = models.BertForNextSentencePrediction(config)
+        self.refuses(
+            "labels: 7 at row 3; a pair is", errors.InputError, pairs, **inputs, labels=torch.tensor([0, 1, 1, 7])
+        )
+
+    def test_labels_of_another_shape_or_none(self, config: BertConfig, inputs: dict[str, Tensor]) -> None:
+        ones = torch.ones(3).long()
+        model = models.BertForSequenceClassification(config)
+        self.refuses(r"labels is \[3\], and .* takes \[4\]", errors.InputError, model, **inputs, labels=ones)
+        words = models.BertForMaskedLM(config)
+        self.refuses(r"labels is \[3\], and input_ids \[4, 9\]", errors.InputError, words, **inputs, labels=ones)
+        self.refuses("has no loss without labels: labels", errors.InputError, words.losses, **inputs)
+        spans = models.BertForQuestionAnswering(config)
+        self.refuses("start_positions without the other", errors.InputError, spans, **inputs, start_positions=ones)
+        places = {"start_positions": torch.tensor([0, 1, 2, 3]), "end_positions": torch.tensor([1, 1, 2, 3])}
+        self.refuses("start_positions: 3 at row 3; that column is", errors.InputError, spans, **inputs, **places)
+
+    def test_inputs(self, config: BertConfig, inputs: dict[str, Tensor]) -> None:
+        model, ids, refuses = models.BertForMaskedLM(config), inputs["input_ids"], self.refuses
+        refuses("forward takes no inputs_embeds; besides", TypeError, model, inputs_embeds=torch.ones(1, 2, 24))
+        refuses("takes no columns; it takes input_ids", errors.InputError, model.losses, **inputs, columns=ids)
+        refuses("input_ids is NoneType; expected", errors.InputError, model)
+        refuses(r"input_ids is \[9\]; expected are ids", errors.InputError, model, ids[0])
+        refuses(r"attention_mask is \[2, 9\], and", errors.InputError, model, ids, inputs["attention_mask"][:2])
+        refuses(
+            "row 0 has no token",
+            errors.InputError,
+            model,
+            ids,
+            torch.zeros_like(ids).index_fill(0, ids[1:2, 0] * 0 + 1, 1),
+        )
+        refuses("input_ids: 57 at row 0 and column 1; .* 50 tokens", errors.InputError, model, torch.tensor([[1, 57]]))
+        refuses("token_type_ids: 2 at row 0", errors.InputError, model, ids, None, torch.full_like(ids, 2))
+        refuses("rows of 21 columns; the model has 20", errors.InputError, model, torch.ones(1, 21).long())
+        refuses("position_ids: 20 at row 0", errors.InputError, model, ids, position_ids=torch.full((1, 9), 20))
+        choice = models.BertForMultipleChoice(config)
+        refuses(r"input_ids is \[4, 9\]; expected are ids \[questions", errors.InputError, choice, ids)
+        modern = models.ModernBertModel(ModernBertConfig(**SHAPE, pad_token_id=0))
+        holes = (torch.arange(9) % 2).expand(4, -1)
+        refuses("tokens of a row have to stand side by side", errors.InputError, modern, ids, holes)
+
+    def test_checkpoints_and_configs(self, config: BertConfig, tmp_path: Path) -> None:
+        shape = SHAPE | {"embedding_size": 24}
+        transformers.ElectraForPreTraining(ElectraConfig(**shape)).save_pretrained(tmp_path)
+        kind, refuses = models.BertForMaskedLM, self.refuses
+        refuses(
+            "a ElectraForPreTraining .'electra'.; BertForMaskedLM takes 'bert'",
+            errors.CheckpointError,
+            kind.from_pretrained,
+            tmp_path,
+        )
+        refuses("ElectraConfig .'electra'.; BertForMaskedLM takes", errors.RecipeError, kind, ElectraConfig(**shape))
+        refuses("takes a transformers config, not a dict", errors.RecipeError, kind, {})
+        refuses("no such folder", errors.CheckpointError, kind.from_pretrained, tmp_path / "nothing")
+        models.BertModel(config).save_pretrained(tmp_path)
+        refuses("'num_lables' is not a field", errors.RecipeError, kind.from_pretrained, tmp_path, num_lables=3)
+        refuses("takes no revision: fetch it", errors.RecipeError, kind.from_pretrained, tmp_path, revision="v2")
+        refuses("not Linear", errors.RecipeError, kind.from_model, nn.Linear(1, 1))
+        refuses("at least 1", errors.RecipeError, kind(config).resize_token_embeddings, 0)
