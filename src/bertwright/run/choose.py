@@ -90,13 +90,13 @@ def with_defaults(recipe: Recipe, task: Task, hidden_size: int) -> Recipe:
     """The recipe with the settings filled in that depend on the task, what it reads and how wide the encoder is.
 
     The peak rate on text is 1e-3 up to a hidden size of 256 and falls with it beyond, twice that beside Muon, which
-    takes the matrices; on rows it is 5e-5 at 768 and rises with the square for narrower encoders, up to 1e-3.
+    takes the matrices; on rows it is 5e-5 at 768 and rises with the cube for narrower encoders, up to 1e-3.
     """
     train = {key: value for key, value in vars(recipe.train).items() if value is not None}
     if task.reads is Document:
         rate = (2e-3 if recipe.train.optimizer == "muon" else 1e-3) * min(1.0, 256 / hidden_size)
     else:
-        rate = min(1e-3, 5e-5 * (768 / hidden_size) ** 2)
+        rate = min(1e-3, 5e-5 * (768 / hidden_size) ** 3)
     filled = {"lr": rate} | _DEFAULTS[task.reads] | ({} if _how_long(recipe) else _HOW_LONG[task.reads]) | train
     examples, start_size = recipe.evaluate.examples, recipe.train.start_batch_size
     filled["start_batch_size"] = filled["batch_size"] if start_size is None else start_size
