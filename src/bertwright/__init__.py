@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import BertConfig, TrainerCallback
+    from transformers import BertConfig, DataCollatorWithPadding, TrainerCallback, default_data_collator
     from transformers import BertTokenizer as BertTokenizerFast
 
     from . import tasks
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from .encoders.base import Encoder
     from .errors import BertwrightError
     from .flow import Batch
+    from .hf.collators import DataCollatorForLanguageModeling, DataCollatorForSOP, DataCollatorForWholeWordMask
+    from .hf.datasets import LineByLineTextDataset, TextDataset
+    from .hf.pair_collator import DataCollatorForNextSentencePrediction
+    from .hf.pair_datasets import (
+        LineByLineWithSOPTextDataset,
+        TextDatasetForNextSentencePrediction,
+        TextDatasetForSameSentencePrediction,
+    )
     from .tasks.model import Model
 
 __version__ = "0.1.0"
@@ -26,10 +34,21 @@ _HOMES = {
     "BertConfig": "transformers",
     "BertTokenizerFast": "transformers",
     "BertwrightError": "bertwright.errors",
+    "DataCollatorForLanguageModeling": "bertwright.hf.collators",
+    "DataCollatorForNextSentencePrediction": "bertwright.hf.pair_collator",
+    "DataCollatorForSOP": "bertwright.hf.collators",
+    "DataCollatorForWholeWordMask": "bertwright.hf.collators",
+    "DataCollatorWithPadding": "transformers",
     "Encoder": "bertwright.encoders.base",
+    "LineByLineTextDataset": "bertwright.hf.datasets",
+    "LineByLineWithSOPTextDataset": "bertwright.hf.pair_datasets",
     "Model": "bertwright.tasks.model",
+    "TextDataset": "bertwright.hf.datasets",
+    "TextDatasetForNextSentencePrediction": "bertwright.hf.pair_datasets",
+    "TextDatasetForSameSentencePrediction": "bertwright.hf.pair_datasets",
     "TokenStore": "bertwright.data.store",
     "TrainerCallback": "transformers",
+    "default_data_collator": "transformers",
 }
 
 __all__ = [
@@ -37,11 +56,22 @@ __all__ = [
     "BertConfig",
     "BertTokenizerFast",
     "BertwrightError",
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForNextSentencePrediction",
+    "DataCollatorForSOP",
+    "DataCollatorForWholeWordMask",
+    "DataCollatorWithPadding",
     "Encoder",
+    "LineByLineTextDataset",
+    "LineByLineWithSOPTextDataset",
     "Model",
+    "TextDataset",
+    "TextDatasetForNextSentencePrediction",
+    "TextDatasetForSameSentencePrediction",
     "TokenStore",
     "TrainerCallback",
     "__version__",
+    "default_data_collator",
     "tasks",
 ]
 

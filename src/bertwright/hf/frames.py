@@ -6,7 +6,6 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
 
@@ -32,7 +31,7 @@ class Frame(NamedTuple):
         return np.concatenate(parts).astype(np.int64), np.repeat(self.types, [len(part) for part in parts])
 
 
-def frame_of(tokenizer: PreTrainedTokenizerBase, segments: int) -> Frame:
+def frame_of(tokenizer: Any, segments: int) -> Frame:
     """The frame for 1 or 2 segments.
 
     A tokenizer that adds nothing, and names a cls and a sep token, is one whose post-processor was left out: its frame

@@ -30,7 +30,7 @@ from .tokenizing import fingerprint, vocabulary_of
 NEXT_SENTENCE, SENTENCE_ORDER = "next_sentence_label", "sentence_order_label"
 LEAST_ROOM = 4
 """Tokens of two segments that are worth asking about."""
-_TASKS_FRAME = 3
+TASKS_FRAME = 3
 """Special tokens that a task leaves room for."""
 
 
@@ -70,7 +70,7 @@ class PairDataset(MappedDataset):
         }
 
         def fill(pairs: PartWriter, labels: HashedFile) -> None:
-            self._write(part.documents(self.room + _TASKS_FRAME), pairs, labels)
+            self._write(part.documents(self.room + TASKS_FRAME), pairs, labels)
             if not pairs.documents:
                 raise InputError(f"{where}: no pair can be cut from its {len(part)} documents: their text is too short")
 

@@ -1,4 +1,4 @@
-"""Any tokenizer of `transformers` as the package sees one: ids, a fingerprint, and a vocabulary that knows its words."""
+"""Any tokenizer of `transformers` as the package sees one: ids, a fingerprint, a vocabulary that knows its words."""
 
 from __future__ import annotations
 
