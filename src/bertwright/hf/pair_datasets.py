@@ -53,13 +53,13 @@ class PairDataset(MappedDataset):
         label = torch.tensor(int(labels[at]))
         return {"input_ids": torch.from_numpy(ids), "token_type_ids": torch.from_numpy(types), self._label: label}
 
-    def _cut(self, text: Text, documents: Path, where: Path, *, anew: bool) -> Path:
-        """The folder of the pairs of the documents in another. Raises InputError where there are none."""
+    def _cut(self, text: Text, documents: Path, where: Path, *, least: int, anew: bool = False) -> Path:
+        """The folder of the pairs of the documents in another, of which it takes `least`. Raises InputError."""
         vocabulary = vocabulary_of(self.tokenizer)
         part, _ = part_at(documents, lambda: vocabulary)
-        if self.task.needs_other_documents and len(part) < 2:
+        if len(part) < least:
             raise InputError(
-                f"{where}: {len(part) or 'no'} document, and pairs take sentences of at least two; "
+                f"{where}: {len(part) or 'no'} document, and pairs take sentences of at least {least}; "
                 "accepted is a sentence a line with blank lines between documents"
             )
         settings = {
@@ -111,7 +111,7 @@ class TextDatasetForNextSentencePrediction(PairDataset):
         path = file_at(file_path, "file_path")
         text = text_at(path, (path,))
         documents = encoded(text, "documents", by_blank_line, self.tokenizer, anew=overwrite_cache)
-        self.folder = self._cut(text, documents, path, anew=overwrite_cache)
+        self.folder = self._cut(text, documents, path, least=1 + bool(task.random), anew=overwrite_cache)
 
 
 @final
@@ -139,7 +139,7 @@ class TextDatasetForSameSentencePrediction(PairDataset):
         path = file_at(file_path, "file_path")
         text = text_at(path, (path,))
         documents = encoded(text, "documents", by_blank_line, self.tokenizer, anew=overwrite_cache)
-        self.folder = self._cut(text, documents, path, anew=overwrite_cache)
+        self.folder = self._cut(text, documents, path, least=1 + bool(task.random), anew=overwrite_cache)
 
 
 @final
@@ -155,7 +155,7 @@ class LineByLineWithSOPTextDataset(PairDataset):
         folder = Path(file_dir)
         text = text_at(folder, files_in(folder, "file_dir"))
         documents = encoded(text, "articles", by_article, self.tokenizer)
-        self.folder = self._cut(text, documents, folder, anew=False)
+        self.folder = self._cut(text, documents, folder, least=1)
 
 
 def check_share(name: str, share: float) -> None:

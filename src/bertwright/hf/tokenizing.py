@@ -36,6 +36,8 @@ def as_transformers(tokenizer: Any) -> PreTrainedTokenizerBase:
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[np.ndarray]:
     """The ids of each text [n], int32, without special tokens around them."""
+    if not texts:
+        return []
     found = tokenizer(
         list(texts),
         add_special_tokens=False,
