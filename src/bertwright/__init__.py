@@ -9,7 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import BertConfig, ModernBertConfig, TrainerCallback
+    from transformers import (
+        BertConfig,
+        DataCollatorWithPadding,
+        ModernBertConfig,
+        TrainerCallback,
+        default_data_collator,
+    )
     from transformers import BertTokenizer as BertTokenizerFast
 
     from . import tasks
@@ -17,6 +23,8 @@ if TYPE_CHECKING:
     from .encoders.base import Encoder
     from .errors import BertwrightError
     from .flow import Batch
+    from .hf.collators import DataCollatorForLanguageModeling, DataCollatorForSOP, DataCollatorForWholeWordMask
+    from .hf.datasets import LineByLineTextDataset, TextDataset
     from .hf.models import (
         BertForMaskedLM,
         BertForMultipleChoice,
@@ -30,6 +38,12 @@ if TYPE_CHECKING:
         ModernBertForSequenceClassification,
         ModernBertForTokenClassification,
         ModernBertModel,
+    )
+    from .hf.pair_collator import DataCollatorForNextSentencePrediction
+    from .hf.pair_datasets import (
+        LineByLineWithSOPTextDataset,
+        TextDatasetForNextSentencePrediction,
+        TextDatasetForSameSentencePrediction,
     )
     from .tasks.model import Model
 
@@ -48,15 +62,26 @@ _HOMES = {
     "BertModel": "bertwright.hf.models",
     "BertTokenizerFast": "transformers",
     "BertwrightError": "bertwright.errors",
+    "DataCollatorForLanguageModeling": "bertwright.hf.collators",
+    "DataCollatorForNextSentencePrediction": "bertwright.hf.pair_collator",
+    "DataCollatorForSOP": "bertwright.hf.collators",
+    "DataCollatorForWholeWordMask": "bertwright.hf.collators",
+    "DataCollatorWithPadding": "transformers",
     "Encoder": "bertwright.encoders.base",
+    "LineByLineTextDataset": "bertwright.hf.datasets",
+    "LineByLineWithSOPTextDataset": "bertwright.hf.pair_datasets",
     "Model": "bertwright.tasks.model",
     "ModernBertConfig": "transformers",
     "ModernBertForMaskedLM": "bertwright.hf.models",
     "ModernBertForSequenceClassification": "bertwright.hf.models",
     "ModernBertForTokenClassification": "bertwright.hf.models",
     "ModernBertModel": "bertwright.hf.models",
+    "TextDataset": "bertwright.hf.datasets",
+    "TextDatasetForNextSentencePrediction": "bertwright.hf.pair_datasets",
+    "TextDatasetForSameSentencePrediction": "bertwright.hf.pair_datasets",
     "TokenStore": "bertwright.data.store",
     "TrainerCallback": "transformers",
+    "default_data_collator": "transformers",
 }
 
 __all__ = [
@@ -72,16 +97,27 @@ __all__ = [
     "BertModel",
     "BertTokenizerFast",
     "BertwrightError",
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForNextSentencePrediction",
+    "DataCollatorForSOP",
+    "DataCollatorForWholeWordMask",
+    "DataCollatorWithPadding",
     "Encoder",
+    "LineByLineTextDataset",
+    "LineByLineWithSOPTextDataset",
     "Model",
     "ModernBertConfig",
     "ModernBertForMaskedLM",
     "ModernBertForSequenceClassification",
     "ModernBertForTokenClassification",
     "ModernBertModel",
+    "TextDataset",
+    "TextDatasetForNextSentencePrediction",
+    "TextDatasetForSameSentencePrediction",
     "TokenStore",
     "TrainerCallback",
     "__version__",
+    "default_data_collator",
     "tasks",
 ]
 

@@ -39,7 +39,7 @@ def test_pairs_are_what_their_labels_say(shapes: list[list[int]], length: int, s
             assert (np.diff(second) == 1).all()
             assert label == int(home(first) == home(second))
             if label:
-                assert first[-1] < second[0] or len(second) == 1
+                assert first[-1] < second[0]
             else:
                 assert number in (home(first), home(second))
 
@@ -82,6 +82,15 @@ def test_a_long_sentence_ends_with_the_length() -> None:
     document, _ = numbered([[500], [400]], 43)
     (pair,) = pairs_of(document)
     assert (len(pair[0]), len(pair[1])) == (20, 20)
+
+
+def test_a_single_token_elsewhere_has_no_halves() -> None:
+    alone, _ = numbered([(12,), (1,)], 24)
+    assert not list(SameSentence().pairs(alone, np.random.default_rng(1)))
+    document, *_ = numbered([(12, 12, 12), (1,), (9,)], 24)
+    for seed in range(40):
+        for first, second, _ in SameSentence().pairs(document, np.random.default_rng(seed)):
+            assert not set(first) & set(second)
 
 
 def test_a_number_of_tokens_that_is_none() -> None:

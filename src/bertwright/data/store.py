@@ -118,6 +118,10 @@ class Part:
         """All documents, for cutting sequences of up to `length` tokens, special tokens included."""
         return Documents(self, self._vocabulary(), length)
 
+    def stretch(self, begin: int, end: int) -> np.ndarray:
+        """The tokens from one to another of the part, whatever sentences they are in: ids [n], int64."""
+        return self._ids[begin:end].astype(np.int64)
+
     def place(self, token: int) -> tuple[int, int]:
         """The document that holds a token of the part, and which of its sentences does."""
         group = int(np.searchsorted(self._index[:, 0], token, side="right")) - 1

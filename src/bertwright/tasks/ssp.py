@@ -46,19 +46,22 @@ class SameSentence(PairTask):
                 return
             apart = rng.random() < self.random
             other = self._other(item, len(whole[:room]), rng) if self.random else whole[:room]
-            tokens = max(1, min(len(whole[:room]), len(other)) // 2)
+            if other is None:
+                continue
+            tokens = min(len(whole[:room]), len(other)) // 2
             both = [_halves(one, tokens) for one in (whole[:room], other)]
             yield *crossed(*both, apart=apart, rng=rng), int(not apart)
 
-    def _other(self, item: Document, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Of a few sentences around a place elsewhere the one whose length is nearest."""
+    def _other(self, item: Document, length: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Of a few sentences around a place elsewhere the one whose length is nearest; None: none has two halves."""
         sentences, place = item.elsewhere(rng)
         place = max(0, place - _AROUND // 2)
         found: list[np.ndarray] = []
         while place < len(sentences) and len(found) < _AROUND:
             whole, place = _long_enough(sentences, place, 2 * self.shortest)
             found.append(whole[: item.length - 3])
-        return min(found, key=lambda one: abs(len(one) - length))
+        halved = (one for one in found if len(one) >= 2)
+        return min(halved, key=lambda one: abs(len(one) - length), default=None)
 
 
 def _long_enough(sentences: Sequence[np.ndarray], place: int, least: int) -> tuple[np.ndarray, int]:
