@@ -1,0 +1,1 @@
+"""transformers' names over the one run: arguments and Trainer."""
