@@ -82,7 +82,9 @@ def _one(
     parts, trainer._parts = trainer._parts, None
     if parts is None and loss is not None:
         name, count = next(iter(counts.items()))
-        parts = with_measures({name: loss.detach() * count}, {name: count}).measures
+        # The mean of no predictions is no number.
+        total = loss.detach() * count if count else torch.zeros(())
+        parts = with_measures({name: total}, {name: count}).measures
     if logits is not None and trainer.preprocess_logits_for_metrics is not None:
         logits = trainer.preprocess_logits_for_metrics(logits, labels)
     size = find_batch_size(inputs) or 1

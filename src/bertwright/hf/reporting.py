@@ -15,7 +15,8 @@ from transformers.trainer_utils import HubStrategy, SaveStrategy, speed_metrics
 
 from ..errors import RunError
 from ..files import write_text
-from . import saving, search
+from ..tasks.model import Model
+from . import native, saving, search
 from .training import best_value
 
 
@@ -51,6 +52,9 @@ class Reporting:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Writes a Hugging Face checkpoint with the tokenizer, into the output folder by default."""
         path = Path(output_dir or self.args.output_dir)
+        if isinstance(self.model, Model):
+            native.save_natively(Path(self.args.output_dir), path)
+            return
         saving.write_model(self.model, self.processing_class, path)
         write_text(path / saving.ARGUMENTS, self.args.to_json_string() + "\n")
         if self.args.push_to_hub and not _internal_call:

@@ -31,6 +31,7 @@ from ..train.precision import products_in, resolve
 from . import columns, evaluating, loading, losses, optimizing, saving
 from .arguments import TrainingArguments
 from .callbacks import handler_for
+from .native import train_natively
 from .reporting import Reporting
 from .training import Training
 from .weighing import Weighing
@@ -211,8 +212,6 @@ class Trainer(Weighing, Reporting):
         Raises RunError where the output folder holds another run, and CheckpointError where a checkpoint does not fit.
         """
         if isinstance(self.model, Model):
-            from .native import train_natively
-
             return train_natively(self, self.model)
         self._trial = trial
         home = Path(self.args.output_dir or ".")
