@@ -65,6 +65,16 @@ def write_checkpoint(trainer: Trainer, home: Path) -> Path:
     return path
 
 
+def load_best(trainer: Trainer, home: Path) -> None:
+    """Loads the best checkpoint, which is the only one that stays where one is to."""
+    best = Path(trainer.state.best_model_checkpoint or "")
+    load_weights(trainer.model, best)
+    if trainer.args.save_total_limit == 1:
+        for file in home.glob("checkpoint-*/" + STATE):
+            if file.parent.resolve() != best.resolve():
+                shutil.rmtree(file.parent)
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a checkpoint's tensors into a model of the same make.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -108,8 +109,8 @@ class Trainer(Weighing, Reporting):
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """A new model by `model_init`, which takes a trial or nothing."""
         assert self.model_init is not None
-        takes = self.model_init.__code__.co_argcount if hasattr(self.model_init, "__code__") else 0
-        return self.model_init(trial) if takes else self.model_init()
+        takes_trial = len(inspect.signature(self.model_init).parameters) == 1
+        return self.model_init(trial) if takes_trial else self.model_init()
 
     def _take_model(self, model: nn.Module) -> None:
         self.model = self.model_wrapped = model.to(self.args.device)

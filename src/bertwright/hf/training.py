@@ -199,7 +199,7 @@ class Training:
         metrics |= {"total_flos": state.total_flos, "train_loss": loss}
         trainer.log(metrics)
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
-            saving.load_weights(trainer.model, Path(state.best_model_checkpoint))
+            saving.load_best(trainer, self.home)
         trainer.control = trainer.callback_handler.on_train_end(args, state, trainer.control)
         return TrainOutput(state.global_step, loss, metrics)
 
