@@ -53,8 +53,8 @@ def test_every_argument_of_the_installed_transformers_has_a_state() -> None:
 
 def test_the_table_lists_them_all() -> None:
     lines = re.findall(r"^\| `(\w+)` \| (\w+) \|", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
-    states = {name: "done" for name in DONE} | {name: "translated" for name in TRANSLATED}
-    states |= {name: "ignored" for name in IGNORED} | {name: "refused" for name in REFUSED}
+    states = dict.fromkeys(DONE, "done") | dict.fromkeys(TRANSLATED, "translated")
+    states |= dict.fromkeys(IGNORED, "ignored") | dict.fromkeys(REFUSED, "refused")
     assert dict(lines) == states
     assert [name for name, _ in lines] == sorted(states)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 from tiny import Examples, arguments, config, hide, losses, model, trainer
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
-import datasets
 from bertwright.errors import BertwrightError, CheckpointError, InputError, RunError
 from bertwright.hf.trainer import Trainer
 
@@ -48,7 +48,9 @@ def test_a_model_without_a_loss(tmp_path: Path) -> None:
     assert said.startswith("Scorer returned no loss but scores for a batch of input_ids, labels; it learns from labels")
     rows: Any = [{"input_ids": row["input_ids"]} for row in data.rows]
     said = refused(RunError, trainer(tmp_path, model(), rows))
-    assert said.startswith("BertForMaskedLM returned no loss but logits for a batch of input_ids; it learns from labels")
+    assert said.startswith(
+        "BertForMaskedLM returned no loss but logits for a batch of input_ids; it learns from labels"
+    )
 
 
 def test_a_module_of_ones_own_learns(tmp_path: Path) -> None:
@@ -92,7 +94,9 @@ def test_a_collator_that_gives_what_the_model_does_not_take(tmp_path: Path) -> N
     one = trainer(tmp_path, data_collator=lambda examples: hide(examples) | {"weights": torch.ones(4)})
     assert refused(InputError, one).startswith("a batch has weights, which BertForMaskedLM does not take; it takes")
     one = trainer(tmp_path, data_collator=lambda examples: torch.ones(4))
-    assert refused(InputError, one).startswith("a batch is a mapping of the model's inputs, and the collator made a Tensor")
+    assert refused(InputError, one).startswith(
+        "a batch is a mapping of the model's inputs, and the collator made a Tensor"
+    )
 
 
 @pytest.mark.parametrize(("label", "found"), [(2, "the label 2"), (-1, "the label -1")])
@@ -125,10 +129,12 @@ def test_a_metric_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_class(tmp_path: Path) -> None:
     trainer(tmp_path, max_steps=1, save_strategy="steps", save_steps=1).train()
-    other = trainer(tmp_path, model(BertForSequenceClassification), Examples(BertForSequenceClassification), max_steps=2)
+    other = trainer(
+        tmp_path, model(BertForSequenceClassification), Examples(BertForSequenceClassification), max_steps=2
+    )
     with pytest.raises(CheckpointError, match="checkpoint of a BertForMaskedLM, and the model is a BertForSequenceCl"):
         other.train(resume_from_checkpoint=True)
-    with pytest.raises(RunError, match="is not a folder with model.safetensors"):
+    with pytest.raises(RunError, match=r"is not a folder with model\.safetensors"):
         trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "nowhere"))
 
 

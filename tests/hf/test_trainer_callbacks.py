@@ -76,7 +76,11 @@ def test_events_come_in_transformers_order(more: dict[str, Any], tmp_path: Path)
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "reduce_lr_on_plateau"])
 def test_an_epoch_is_transformers_epoch(schedule: str, tmp_path: Path) -> None:
     """In the same order and without dropout or accumulation, where theirs depends on no split."""
-    more: dict[str, Any] = {"num_train_epochs": 2, "train_sampling_strategy": "sequential", "lr_scheduler_type": schedule}
+    more: dict[str, Any] = {
+        "num_train_epochs": 2,
+        "train_sampling_strategy": "sequential",
+        "lr_scheduler_type": schedule,
+    }
     more |= {"weight_decay": 0.1, "eval_strategy": "epoch", "learning_rate": 3e-3, "warmup_steps": 2}
     mine, other, data = Numbers(), Numbers(), Examples(BertForSequenceClassification)
     ours, their = model(BertForSequenceClassification), model(BertForSequenceClassification)

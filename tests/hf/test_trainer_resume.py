@@ -49,7 +49,7 @@ def test_true_goes_on_from_the_last_checkpoint(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_make_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
     wider = model(num_labels=2, type_vocab_size=5)
-    with pytest.raises(CheckpointError, match="checkpoint of a BertForMaskedLM, and the model is a BertForMaskedLM: .*5, 16"):
+    with pytest.raises(CheckpointError, match=r"of a BertForMaskedLM, and the model is a BertForMaskedLM: .*\[5, 16\]"):
         trainer(tmp_path, wider, max_steps=9).train(resume_from_checkpoint=True)
 
 

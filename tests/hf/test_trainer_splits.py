@@ -96,7 +96,9 @@ def test_smoothed_labels_are_split_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(kind: type[PreTrainedModel], tmp_path: Path) -> None:
+def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(
+    kind: type[PreTrainedModel], tmp_path: Path
+) -> None:
     found = [
         trainer(tmp_path, model(kind), per_device_eval_batch_size=size).evaluate(Examples(kind))["eval_loss"]
         for size in (16, 5, 1)

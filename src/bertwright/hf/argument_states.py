@@ -40,8 +40,8 @@ DONE = frozenset(
     torch_compile torch_compile_backend torch_compile_mode use_cpu seed data_seed full_determinism
     logging_strategy logging_steps logging_first_step log_level include_num_input_tokens_seen disable_tqdm report_to
     run_name project trackio_space_id trackio_bucket_id trackio_static_space_id
-    eval_strategy eval_steps eval_delay prediction_loss_only eval_on_start eval_do_concat_batches eval_accumulation_steps
-    include_for_metrics batch_eval_metrics
+    eval_strategy eval_steps eval_delay prediction_loss_only eval_on_start eval_do_concat_batches
+    eval_accumulation_steps include_for_metrics batch_eval_metrics
     save_strategy save_steps save_only_model save_total_limit load_best_model_at_end metric_for_best_model
     greater_is_better resume_from_checkpoint restore_callback_states_from_checkpoint
     push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_revision

@@ -126,7 +126,7 @@ def _check_values(args: TrainingArguments) -> None:
     optim = str(getattr(args.optim, "value", args.optim))
     if optim not in OPTIMIZERS:
         raise ArgumentError(
-            f"optim={optim!r} is not among {', '.join(OPTIMIZERS)}; another one can be passed as Trainer(optimizers=...)"
+            f"optim={optim!r} is not among {', '.join(OPTIMIZERS)}; pass another one as Trainer(optimizers=...)"
         )
     at_least_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
     for name in at_least_1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import (
@@ -15,13 +15,12 @@ from transformers.trainer_callback import (
     ProgressCallback,
 )
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .face import Face
 
 _TENSORBOARD = "TENSORBOARD_LOGGING_DIR"
 
 
-def handler_for(trainer: Trainer, own: list[Any] | None) -> CallbackHandler:
+def handler_for(trainer: Face, own: list[Any] | None) -> CallbackHandler:
     """The handler of a Trainer's callbacks, in transformers' order."""
     args = trainer.args
     # A callback that is given as a class is made by the handler, TensorBoard's with the folder that it finds then.

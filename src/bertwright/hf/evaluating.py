@@ -5,7 +5,7 @@ The loss is the mean over all predictions, whatever the size of a batch; transfo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -14,12 +14,10 @@ from transformers.trainer_pt_utils import EvalLoopContainer, find_batch_size
 from transformers.trainer_utils import EvalLoopOutput, denumpify_detensorize
 
 from ..sums import Sums, add
+from .face import Face
 from .inputs import mapped
 from .loading import length_of
 from .losses import loss_of, with_measures
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 
 class Collected:
@@ -42,7 +40,7 @@ class Collected:
 
 
 def evaluate_over(
-    trainer: Trainer, batches: DataLoader[Any], loss_only: bool, ignore_keys: list[str] | None, prefix: str
+    trainer: Face, batches: DataLoader[Any], loss_only: bool, ignore_keys: list[str] | None, prefix: str
 ) -> EvalLoopOutput:
     """`Trainer.evaluation_loop`."""
     args, model = trainer.args, trainer.model
@@ -73,9 +71,7 @@ def evaluate_over(
     return EvalLoopOutput(whole["predictions"], whole["labels"], metrics, seen)
 
 
-def _one(
-    trainer: Trainer, inputs: Any, loss_only: bool, ignore_keys: list[str] | None
-) -> tuple[dict[str, Any], Sums]:
+def _one(trainer: Face, inputs: Any, loss_only: bool, ignore_keys: list[str] | None) -> tuple[dict[str, Any], Sums]:
     """What a batch gives: what is collected of it, and its summed losses."""
     args, counts = trainer.args, trainer._counts(inputs)
     loss, logits, labels = trainer.prediction_step(trainer.model, inputs, loss_only, ignore_keys=ignore_keys)
@@ -112,7 +108,7 @@ def _numbers(metrics: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def predicted(trainer: Trainer, model: Any, inputs: Any, loss_only: bool, ignore_keys: list[str] | None) -> Any:
+def predicted(trainer: Face, model: Any, inputs: Any, loss_only: bool, ignore_keys: list[str] | None) -> Any:
     """`Trainer.prediction_step`: (loss, logits, labels), the latter two None where only the loss is asked for."""
     config = getattr(model, "config", None)
     ignored = getattr(config, "keys_to_ignore_at_inference", []) if ignore_keys is None else ignore_keys

@@ -125,5 +125,3 @@ class Epochs:
                 "data_collator that returns a dict of tensors"
             )
         return found
-
-

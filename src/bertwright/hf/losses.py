@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,8 @@ from torch.nn import functional as F
 from ..errors import InputError, RunError
 from ..flow import Loss
 from ..sums import Sums
+from .face import Face
 from .inputs import Counts, Inputs
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 IGNORED_LABEL = -100
 
@@ -45,7 +43,7 @@ _PARTS = (
 class Summed(nn.Module):
     """A Trainer's model as the loop sees it: `summed(inputs)` is its losses, each a sum over predictions."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Face) -> None:
         super().__init__()
         self.model = trainer.model
         # A module must not own its trainer, or the trainer's other modules would be its own.
@@ -73,7 +71,7 @@ def with_measures(totals: Mapping[str, Tensor], counts: Counts) -> Loss:
 
 
 def parts_of(model: nn.Module, names: set[str]) -> tuple[Part, ...]:
-    """The means that the loss of transformers' `model` is a sum of, where there are several for inputs of such names."""
+    """The means that the loss of transformers' `model` is a sum of, where inputs of such names give several."""
     if not type(model).__module__.startswith("transformers."):
         return ()
     taken = inspect.signature(model.forward).parameters
@@ -150,7 +148,7 @@ def refuse_labels(model: nn.Module, values: Mapping[str, Any]) -> None:
     wrong = labels[((labels < 0) & (labels != IGNORED_LABEL)) | (labels >= classes)]
     if len(wrong):
         raise InputError(
-            f"a batch has the label {int(wrong[0])}, and {kind} has classes 0 to {classes - 1} (its config's {field} is "
-            f"{classes}); give the model {field}={max(int(wrong.max()) + 1, classes)} or mend the labels "
+            f"a batch has the label {int(wrong[0])}, and {kind} has classes 0 to {classes - 1} (its config's {field} "
+            f"is {classes}); give the model {field}={max(int(wrong.max()) + 1, classes)} or mend the labels "
             f"({IGNORED_LABEL} is ignored)"
         )

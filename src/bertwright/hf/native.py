@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
@@ -26,9 +26,7 @@ from ..run.start import given
 from ..run.training import Stop, Stopped
 from ..tasks.model import Model
 from .arguments import ArgumentError, TrainingArguments
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .face import Face
 
 logger = logging.get_logger(__name__)
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
@@ -44,7 +42,7 @@ _READ = frozenset(
 class Told:
     """What a run says, told to a Trainer's callbacks."""
 
-    def __init__(self, trainer: Trainer, stop: Stop) -> None:
+    def __init__(self, trainer: Face, stop: Stop) -> None:
         self._trainer, self._stop = trainer, stop
 
     def say(self, text: str) -> None:
@@ -57,16 +55,16 @@ class Told:
         self._stop.asked = trainer.control.should_training_stop
 
 
-def train_natively(trainer: Trainer, model: Model) -> TrainOutput:
-    """`Trainer.train` of a model of this package: the run's folder is the output folder, which it goes on from by itself.
+def train_natively(trainer: Face, model: Model) -> TrainOutput:
+    """`Trainer.train` of a model of this package: the output folder is the run's, which goes on by itself.
 
     Raises RunError when there is no TokenStore to train on.
     """
     store = trainer.train_dataset
     if not isinstance(store, TokenStore):
         raise RunError(
-            f"a bertwright.Model trains on a TokenStore, and train_dataset is a {type(store).__name__}; for datasets of "
-            "rows there are bertwright's Bert... classes, or `bertwright finetune`"
+            f"a bertwright.Model trains on a TokenStore, and train_dataset is a {type(store).__name__}; for datasets "
+            "of rows there are bertwright's Bert... classes, or `bertwright finetune`"
         )
     recipe, stop, handler = recipe_of(trainer.args, model, store), Stop(), trainer.callback_handler
     trainer.control = handler.on_train_begin(trainer.args, trainer.state, trainer.control)
@@ -96,6 +94,7 @@ def recipe_of(args: TrainingArguments, model: Model, store: TokenStore) -> Recip
     if unread := sorted(args.given - _READ):
         logger.warning(f"A run on a TokenStore does not read {', '.join(unread)}.")
     encoder = model.encoder
+    arch = type(encoder).__module__.rpartition(".")[2]
     size = next((n for n, s in SIZES.items() if (s.layers, s.hidden) == _shape(encoder.config)), "as made in Python")
     name = model.task.name
     asked = args.given
@@ -105,7 +104,7 @@ def recipe_of(args: TrainingArguments, model: Model, store: TokenStore) -> Recip
         tasks=settings_of(name, model.task),
         seed=args.seed if "seed" in asked else 1,
         data=Data(store=str(store.path)),
-        encoder=Encoder(size=size, arch=type(encoder).__module__.rpartition(".")[2], start=encoder.loaded_from or SCRATCH),
+        encoder=Encoder(size=size, arch=arch, start=encoder.loaded_from or SCRATCH),
         train=_train(args),
         evaluate=Evaluate(every=int(args.eval_steps) if "eval_steps" in asked and args.eval_steps else None),
         save=_save(args),

@@ -9,7 +9,6 @@ from typing import Any
 
 from huggingface_hub import HfApi
 from transformers import TrainerCallback
-from transformers.trainer_callback import CallbackHandler
 from transformers.trainer_pt_utils import log_metrics, metrics_format, save_metrics
 from transformers.trainer_utils import HubStrategy, SaveStrategy, speed_metrics
 
@@ -17,19 +16,13 @@ from ..errors import RunError
 from ..files import write_text
 from ..tasks.model import Model
 from . import native, saving, search
+from .face import Face
 from .training import best_value
 
 
-class Reporting:
+class Reporting(Face):
     """The part of a Trainer that training itself does not need."""
 
-    args: Any
-    model: Any
-    state: Any
-    control: Any
-    callback_handler: CallbackHandler
-    processing_class: Any
-    compute_objective: Any
     hp_name: Any = None
     _heard_tokens = 0
 
@@ -67,7 +60,7 @@ class Reporting:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         home = Path(self.args.output_dir)
-        written = saving.write_checkpoint(self, home if trial is None else home / f"run-{trial.number}")  # type: ignore[arg-type]
+        written = saving.write_checkpoint(self, home if trial is None else home / f"run-{trial.number}")
         if self.args.push_to_hub and self.args.hub_strategy != HubStrategy.END:
             self._upload(written, f"Training in progress, step {self.state.global_step}", path_in_repo=None)
 
@@ -106,10 +99,10 @@ class Reporting:
         self.hp_name = hp_name
         if compute_objective is not None:
             self.compute_objective = compute_objective
-        return search.search(self, hp_space, n_trials, direction, **more)  # type: ignore[arg-type]
+        return search.search(self, hp_space, n_trials, direction, **more)
 
     def _report_to_hp_search(self, trial: Any, step: int, metrics: dict[str, float]) -> None:
-        search.report(self, trial, step, metrics)  # type: ignore[arg-type]
+        search.report(self, trial, step, metrics)
 
     def add_callback(self, callback: type[TrainerCallback] | TrainerCallback) -> None:
         """Adds a callback, or one of a class."""

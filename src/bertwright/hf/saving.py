@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file, save_model
@@ -24,9 +24,7 @@ from transformers.utils import logging
 from ..errors import CheckpointError, RunError
 from ..files import whole_folder, write_text
 from ..train.optim import AnyOptimizer, load_state_tensors, state_tensors
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .face import Face
 
 logger = logging.get_logger(__name__)
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
@@ -46,7 +44,7 @@ def write_model(model: nn.Module, processing: Any, path: Path) -> None:
         processing.save_pretrained(path)
 
 
-def write_checkpoint(trainer: Trainer, home: Path) -> Path:
+def write_checkpoint(trainer: Face, home: Path) -> Path:
     """Writes the checkpoint of the step at hand, whole or not at all, and removes those that are too many."""
     state, path = trainer.state, home / f"checkpoint-{trainer.state.global_step}"
     if state.best_global_step:
@@ -65,7 +63,7 @@ def write_checkpoint(trainer: Trainer, home: Path) -> Path:
     return path
 
 
-def load_best(trainer: Trainer, home: Path) -> None:
+def load_best(trainer: Face, home: Path) -> None:
     """Loads the best checkpoint, which is the only one that stays where one is to."""
     best = Path(trainer.state.best_model_checkpoint or "")
     load_weights(trainer.model, best)
@@ -81,7 +79,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises CheckpointError when it is of another, naming both sides.
     """
     stored, own = _read(path / MODEL), model.state_dict()
-    shapes = [f"{n} is {[*stored[n].shape]} there and {[*own[n].shape]} here" for n in stored if _differ(n, stored, own)]
+    differ = [n for n in stored if n in own and stored[n].shape != own[n].shape]
+    shapes = [f"{n} is {[*stored[n].shape]} there and {[*own[n].shape]} here" for n in differ]
     strange, present = sorted(stored.keys() - own.keys()), {own[n].data_ptr() for n in stored if n in own}
     lacking = sorted(n for n in own.keys() - stored.keys() if own[n].data_ptr() not in present)
     if shapes or strange or lacking:
@@ -95,7 +94,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         model.tie_weights()
 
 
-def resume(trainer: Trainer, path: Path) -> None:
+def resume(trainer: Face, path: Path) -> None:
     """Puts model, optimizer, schedule and state back to where a checkpoint left them."""
     for name in (STATE, OPTIMIZER, SCHEDULER):
         if not (path / name).is_file():
@@ -195,16 +194,12 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is missing or damaged: {error}") from error
 
 
-def _differ(name: str, stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
-    return name in own and stored[name].shape != own[name].shape
-
-
 def _kind(path: Path) -> str:
     config = _read_json(path / "config.json") if (path / "config.json").is_file() else {}
     return f"a {(config.get('architectures') or ['model of another make'])[0]}"
 
 
-def _keep_callbacks(trainer: Trainer) -> None:
+def _keep_callbacks(trainer: Face) -> None:
     held: Any = trainer.state.stateful_callbacks
     for callback in [*trainer.callback_handler.callbacks, trainer.control]:
         if isinstance(callback, ExportableState):
@@ -215,7 +210,7 @@ def _keep_callbacks(trainer: Trainer) -> None:
                 held[name] = state
 
 
-def _restore_callbacks(trainer: Trainer) -> None:
+def _restore_callbacks(trainer: Face) -> None:
     held: Any = trainer.state.stateful_callbacks
     for callback in trainer.callback_handler.callbacks:
         kept = held.get(type(callback).__name__) if isinstance(callback, ExportableState) else None
@@ -225,11 +220,9 @@ def _restore_callbacks(trainer: Trainer) -> None:
                     setattr(callback, name, value)
 
 
-def _say_what_changed(trainer: Trainer, path: Path) -> None:
+def _say_what_changed(trainer: Face, path: Path) -> None:
     there = _read_json(path / ARGUMENTS) if (path / ARGUMENTS).is_file() else {}
     here = trainer.args.to_dict()
     changed = [f"{k} is {here[k]} here and {there[k]} there" for k in _MUST_AGREE if there and there[k] != here[k]]
     if changed:
         logger.warning(f"Not the run that {path} is of, so it will end elsewhere: {'; '.join(changed)}.")
-
-

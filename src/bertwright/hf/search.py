@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.trainer_utils import BestRun, default_hp_space_optuna
 
 from ..errors import RunError
 from .arguments import ArgumentError, TrainingArguments
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .face import Face
 
 
 def search(
-    trainer: Trainer, space: Callable[[Any], dict[str, Any]] | None, trials: int, direction: str | list[str], **more: Any
+    trainer: Face,
+    space: Callable[[Any], dict[str, Any]] | None,
+    trials: int,
+    direction: str | list[str],
+    **more: Any,
 ) -> Any:
     """The best of so many runs: a BestRun, or a list of them where there are several directions.
 
@@ -54,7 +56,7 @@ def search(
     return BestRun(str(best.number), best.value, best.params)
 
 
-def report(trainer: Trainer, trial: Any, step: int, metrics: dict[str, float]) -> None:
+def report(trainer: Face, trial: Any, step: int, metrics: dict[str, float]) -> None:
     """Tells a trial what an evaluation gave; raises Optuna's TrialPruned where it is no good."""
     if trial is None:
         return

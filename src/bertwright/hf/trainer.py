@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainerState, default_data_collator
+from transformers import TrainerControl, TrainerState, default_data_collator
 from transformers.data.data_collator import DataCollatorWithPadding
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_pt_utils import LabelSmoother
@@ -29,7 +29,7 @@ from ..errors import RunError
 from ..tasks.model import Model
 from ..train.optim import AnyOptimizer
 from ..train.precision import products_in, resolve
-from . import columns, evaluating, loading, losses, optimizing, saving
+from . import columns, evaluating, loading, optimizing, saving
 from .arguments import TrainingArguments
 from .callbacks import handler_for
 from .native import train_natively
@@ -85,7 +85,8 @@ class Trainer(Weighing, Reporting):
         self._parts: Any = None
         self.objective: Any = None
         self.compute_objective = default_compute_objective
-        self.label_smoother = LabelSmoother(self.args.label_smoothing_factor) if self.args.label_smoothing_factor else None
+        smoothing = self.args.label_smoothing_factor
+        self.label_smoother = LabelSmoother(smoothing) if smoothing else None
         padding = DataCollatorWithPadding(self.processing_class) if callable(self.processing_class) else None
         self.data_collator = data_collator or padding or default_data_collator
         self._take_model(model if model is not None else self.call_model_init())
@@ -230,33 +231,6 @@ class Trainer(Weighing, Reporting):
         if self._own[0] is None:
             self.optimizer = None
         return Training(self, home, ignore_keys_for_eval).go(checkpoint)
-
-    def compute_loss(
-        self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The mean loss of a micro-batch, and with `return_outputs` the model's outputs. Override it for another loss.
-
-        `num_items_in_batch` is how many predictions the micro-batch has.
-        """
-        names = list(inputs)
-        special = self.label_smoother is not None or self.compute_loss_func is not None
-        labels = inputs.get("labels") if special else None
-        if labels is not None and self.compute_loss_func is not None:
-            inputs = {name: value for name, value in inputs.items() if name != "labels"}
-        outputs = model(**inputs)
-        if labels is not None and self.compute_loss_func is not None:
-            loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
-        elif labels is not None and self.label_smoother is not None:
-            loss = self.label_smoother(outputs, labels, shift_labels=self._shifts)
-        else:
-            loss = losses.loss_in(outputs, model, names, self.label_names)
-        return (loss, outputs) if return_outputs else loss
-
-    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Adds the gradient of a micro-batch and returns its mean loss. Override it to do something around that."""
-        loss = self._mean_loss(model, inputs, num_items_in_batch)
-        (loss * self._share).backward()
-        return loss.detach()
 
     def compute_loss_context_manager(self) -> AbstractContextManager[object]:
         """The precision in which a forward pass runs."""

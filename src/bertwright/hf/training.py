@@ -8,7 +8,7 @@ from contextlib import closing
 from math import ceil, inf
 from pathlib import Path
 from sys import maxsize
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import TrainerState
@@ -22,13 +22,11 @@ from ..train.loop import Loop, Step
 from ..train.optim import Several
 from ..train.precision import resolve
 from . import saving
+from .face import Face
 from .inputs import Epochs
 from .loading import length_of
 from .losses import Summed, loss_of
 from .starting import sentence
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 logger = logging.get_logger(__name__)
 
@@ -36,7 +34,7 @@ logger = logging.get_logger(__name__)
 class Training:
     """One call of `Trainer.train`."""
 
-    def __init__(self, trainer: Trainer, home: Path, ignore_keys: list[str] | None) -> None:
+    def __init__(self, trainer: Face, home: Path, ignore_keys: list[str] | None) -> None:
         self.trainer, self.home, self._ignore_keys = trainer, home, ignore_keys
         args = trainer.args
         batches = trainer.get_train_dataloader()

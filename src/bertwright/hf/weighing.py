@@ -1,4 +1,4 @@
-"""How many predictions a micro-batch has, and its losses as sums over them: which of the ways of `losses` a Trainer goes."""
+"""A Trainer's loss: how many predictions a micro-batch has, and which of the ways of `losses` leads to its sums."""
 
 from __future__ import annotations
 
@@ -10,37 +10,55 @@ from torch import Tensor, nn
 
 from ..flow import Loss
 from . import columns
+from .face import Face
 from .inputs import Counts, Inputs, mapped
-from .losses import count_labels, count_parts, parts_of, refuse_labels, sum_parts, with_measures
+from .losses import count_labels, count_parts, loss_in, parts_of, refuse_labels, sum_parts, with_measures
 
 
-class Weighing:
+class Weighing(Face):
     """The part of a Trainer that stands between its `compute_loss` and the loop."""
 
-    model: Any
-    args: Any
-    label_names: list[str]
-    label_smoother: Any
-    compute_loss_func: Any
     _share = 1.0
     """The share of its step's predictions that a micro-batch has."""
     _tokens = 0
     """Tokens trained on since they were last asked for."""
-    _checked = False
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean loss of a micro-batch, and with `return_outputs` the model's outputs. Override it for another loss.
+
+        `num_items_in_batch` is how many predictions the micro-batch has.
+        """
+        names = list(inputs)
+        special = self.label_smoother is not None or self.compute_loss_func is not None
+        labels = inputs.get("labels") if special else None
+        if labels is not None and self.compute_loss_func is not None:
+            inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        outputs = model(**inputs)
+        if labels is not None and self.compute_loss_func is not None:
+            loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
+        elif labels is not None and self.label_smoother is not None:
+            loss = self.label_smoother(outputs, labels, shift_labels=self._shifts)
+        else:
+            loss = loss_in(outputs, model, names, self.label_names)
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Adds the gradient of a micro-batch and returns its mean loss. Override it to do something around that."""
+        loss = self._mean_loss(model, inputs, num_items_in_batch)
+        (loss * self._share).backward()
+        return loss.detach()
 
     @property
     def _has_own_loss(self) -> bool:
         """Whether a person says what the loss is, and not the model."""
-        from .trainer import Trainer
-
         special = self.label_smoother is not None or self.compute_loss_func is not None
-        return special or type(self).compute_loss is not Trainer.compute_loss  # type: ignore[attr-defined]
+        return special or type(self).compute_loss is not Weighing.compute_loss
 
     @property
     def _has_own_step(self) -> bool:
-        from .trainer import Trainer
-
-        return type(self).training_step is not Trainer.training_step  # type: ignore[attr-defined]
+        return type(self).training_step is not Weighing.training_step
 
     @property
     def _shifts(self) -> bool:
@@ -83,21 +101,23 @@ class Weighing:
 
     def _mean_loss(self, model: nn.Module, values: Any, count: Any) -> Tensor:
         """`compute_loss`, also where a subclass wrote it before it was told the count."""
-        return _called(self.compute_loss, model, values, False, count)  # type: ignore[attr-defined]
+        return _called(self.compute_loss, model, values, False, count)
 
     def _stepped(self, model: nn.Module, inputs: Inputs) -> Loss:
         """What a subclass' `training_step` did, which has added the gradient itself."""
         ((name, count),) = [next(iter(inputs.counts.items()))]
         self._share = count / max(1, inputs.whole[name])
-        loss = self.training_step(model, dict(inputs.values), count)  # type: ignore[attr-defined]
+        loss = self.training_step(model, dict(inputs.values), count)
         done = torch.zeros((), device=loss.device, requires_grad=True)
-        return with_measures({n: done + (loss.detach() * count if n == name else 0.0) for n in inputs.counts}, inputs.counts)
+        return with_measures(
+            {n: done + (loss.detach() * count if n == name else 0.0) for n in inputs.counts}, inputs.counts
+        )
 
     def _loss_in_evaluation(self, model: nn.Module, values: Any) -> tuple[Tensor, Any]:
         """The mean loss of a batch and the model's outputs; keeps the sums that the mean was made of, where known."""
         counts = self._counts(values)
         count = next(iter(counts.values()))
-        loss, outputs = _called(self.compute_loss, model, values, True, count)  # type: ignore[attr-defined]
+        loss, outputs = _called(self.compute_loss, model, values, True, count)
         if not self._has_own_loss and len(counts) > 1:
             if hasattr(model, "losses"):
                 totals: Mapping[str, Tensor] = model.losses(**values).totals  # type: ignore[operator]
@@ -111,7 +131,7 @@ class Weighing:
         return dict(mapped(inputs, lambda x: x.to(self.args.device, non_blocking=True)))
 
     def _can_return_loss(self, inputs: Mapping[str, Any]) -> bool:
-        return not self.label_names and not hasattr(self.model, "config") or bool(inputs.get("return_loss"))
+        return (not self.label_names and not hasattr(self.model, "config")) or bool(inputs.get("return_loss"))
 
     def _tokens_of(self, inputs: Inputs) -> int:
         mask = inputs.values.get("attention_mask")
@@ -123,7 +143,7 @@ class Weighing:
         taken, self._tokens = self._tokens, 0
         return taken
 
-    def _tell(self: Any, index: int) -> None:
+    def _tell(self, index: int) -> None:
         handler = self.callback_handler
         tell = handler.on_substep_end if index else handler.on_step_begin
         self.control = tell(self.args, self.state, self.control)
@@ -134,5 +154,3 @@ def _called(compute_loss: Any, model: nn.Module, values: Any, outputs: bool, cou
     knows = code is None or "num_items_in_batch" in code.co_varnames or bool(code.co_flags & 0x08)
     named = {"num_items_in_batch": count} if knows else {}
     return compute_loss(model, dict(values), return_outputs=outputs, **named)
-
-

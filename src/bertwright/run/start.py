@@ -15,7 +15,6 @@ from ..text.tokenizer import Tokenizer
 from .provenance import Tensor
 from .spec import SCRATCH, Recipe
 
-
 Start = Callable[[Recipe, Task, Tokenizer], tuple[Model, list[Tensor]]]
 """The model at step 0, and where each of its tensors comes from: `begin`, or what `given` makes."""
 
