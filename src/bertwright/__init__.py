@@ -9,7 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import BertConfig, TrainerCallback
+    from transformers import (
+        BertConfig,
+        EarlyStoppingCallback,
+        EvalPrediction,
+        TrainerCallback,
+        TrainerControl,
+        TrainerState,
+        set_seed,
+    )
     from transformers import BertTokenizer as BertTokenizerFast
 
     from . import tasks
@@ -17,6 +25,8 @@ if TYPE_CHECKING:
     from .encoders.base import Encoder
     from .errors import BertwrightError
     from .flow import Batch
+    from .hf.arguments import TrainingArguments
+    from .hf.trainer import Trainer
     from .tasks.model import Model
 
 __version__ = "0.1.0"
@@ -26,10 +36,17 @@ _HOMES = {
     "BertConfig": "transformers",
     "BertTokenizerFast": "transformers",
     "BertwrightError": "bertwright.errors",
+    "EarlyStoppingCallback": "transformers",
     "Encoder": "bertwright.encoders.base",
+    "EvalPrediction": "transformers",
     "Model": "bertwright.tasks.model",
     "TokenStore": "bertwright.data.store",
+    "Trainer": "bertwright.hf.trainer",
     "TrainerCallback": "transformers",
+    "TrainerControl": "transformers",
+    "TrainerState": "transformers",
+    "TrainingArguments": "bertwright.hf.arguments",
+    "set_seed": "transformers",
 }
 
 __all__ = [
@@ -37,11 +54,18 @@ __all__ = [
     "BertConfig",
     "BertTokenizerFast",
     "BertwrightError",
+    "EarlyStoppingCallback",
     "Encoder",
+    "EvalPrediction",
     "Model",
     "TokenStore",
+    "Trainer",
     "TrainerCallback",
+    "TrainerControl",
+    "TrainerState",
+    "TrainingArguments",
     "__version__",
+    "set_seed",
     "tasks",
 ]
 
