@@ -121,3 +121,18 @@ def test_to_callbacks_it_is_transformers_own() -> None:
     assert "secret" not in args.to_json_string()
     assert args.to_sanitized_dict()["train_batch_size"] == 8
     assert TrainingArguments("runs/a", optim="muon").to_dict()["optim"] == "muon"
+
+
+def test_transformers_own_become_ours() -> None:
+    args = TrainingArguments.of(transformers.TrainingArguments("runs/a", max_steps=3, use_cpu=True))
+    assert (type(args), args.max_steps, args.home) == (TrainingArguments, 3, Path("runs/a"))
+
+
+def test_a_dataclass_of_ones_own_may_follow() -> None:
+    @dataclasses.dataclass
+    class More(TrainingArguments):
+        mine: int = 3
+
+    args = More("runs/a", max_steps=2)
+    assert (args.mine, args.max_steps, args.overwrite_output_dir, args.device.type) == (3, 2, False, args.device.type)
+    assert TrainingArguments.of(args) is args

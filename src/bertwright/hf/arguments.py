@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,11 +36,11 @@ class TrainingArguments(transformers.TrainingArguments):
     values that do not go together.
     """
 
-    overwrite_output_dir: bool
+    overwrite_output_dir: bool = False
     """Whether a folder that holds another run is written over."""
-    logging_dir: str | None
+    logging_dir: str | None = None
     """Where TensorBoard's files go; None: below the output folder."""
-    given: frozenset[str]
+    given: frozenset[str] = frozenset()
     """Today's names of what was passed."""
 
     def __init__(self, output_dir: str | None = None, *others: Any, **named: Any) -> None:
@@ -49,18 +50,32 @@ class TrainingArguments(transformers.TrainingArguments):
             )
         _refuse_unknown(named)
         _refuse_several_processes()
-        today = {"output_dir": output_dir, **_today(named)}
+        today: dict[str, Any] = {"output_dir": output_dir, **_today(named)}
         muon = today.get("optim") == "muon"
+        # transformers does not know Muon, so it is put in its place afterwards.
+        theirs: dict[str, Any] = {**today, "optim": "adamw_torch"} if muon else today
         self.overwrite_output_dir = bool(named.get("overwrite_output_dir", False))
         self.logging_dir = named.get("logging_dir")
         self.given = frozenset(today)
         try:
-            super().__init__(**today | ({"optim": "adamw_torch"} if muon else {}))
+            super().__init__(**theirs)
         except (TypeError, ValueError) as error:
             raise ArgumentError(" ".join(str(error).split())) from error
         if muon:
             self.optim = "muon"
         _check_values(self)
+
+    @classmethod
+    def of(cls, args: transformers.TrainingArguments) -> TrainingArguments:
+        """Those of transformers' own class as arguments of this one."""
+        if isinstance(args, cls):
+            return args
+        return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(args) if field.init})
+
+    @property
+    def home(self) -> Path:
+        """The output folder."""
+        return Path(self.output_dir or "trainer_output")
 
     @cached_property
     def _setup_devices(self) -> torch.device:

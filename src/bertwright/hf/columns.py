@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import find_labels, logging
+from transformers.utils.generic import find_labels
 
 from ..errors import InputError
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 _ALWAYS = ("label", "label_ids")
 
 

@@ -61,7 +61,7 @@ def evaluate_over(
         if (number + 1) % (args.eval_accumulation_steps or number + 2) == 0:
             collected.to_cpu()
         trainer.control = trainer.callback_handler.on_prediction_step(args, trainer.state, trainer.control)
-    whole = {name: kept.get_arrays() for name, kept in vars(collected).items()}
+    whole: dict[str, Any] = {name: kept.get_arrays() for name, kept in vars(collected).items()}
     asked = whole["predictions"] is not None and whole["labels"] is not None
     if trainer.compute_metrics is not None and asked and not args.batch_eval_metrics:
         metrics = trainer.compute_metrics(_prediction(args, **whole))
@@ -104,7 +104,8 @@ def _prediction(args: Any, *, losses: Any, predictions: Any, labels: Any, inputs
 
 
 def _numbers(metrics: Any) -> dict[str, Any]:
-    return denumpify_detensorize(metrics) or {}
+    plain: Any = denumpify_detensorize(metrics)
+    return plain or {}
 
 
 @torch.no_grad()

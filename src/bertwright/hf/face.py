@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState
-from transformers.trainer_callback import CallbackHandler
 
 from ..flow import Loss
 from .arguments import TrainingArguments
@@ -27,7 +26,8 @@ class Face(ABC):
     train_dataset: Any
     state: TrainerState
     control: TrainerControl
-    callback_handler: CallbackHandler
+    callback_handler: Any
+    """transformers' CallbackHandler, whose own annotations leave out what it is given to hold."""
     optimizer: Any
     lr_scheduler: Any
     label_names: list[str]

@@ -143,8 +143,8 @@ def restart(batches: Any, epoch: int, seed: int, skip: int) -> Iterator[Any]:
     order = getattr(batches, "batch_sampler", None)
     parts = (batches, order, None if isinstance(order, Keyed) else getattr(batches, "sampler", None))
     for part in (*parts, getattr(batches, "dataset", None)):
-        if hasattr(part, "set_epoch"):
-            part.set_epoch(epoch)
+        if callable(tell := getattr(part, "set_epoch", None)):
+            tell(epoch)
     if isinstance(order, Keyed):
         order.skip, skip = skip, 0
     iterator = iter(batches)

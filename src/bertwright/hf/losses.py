@@ -70,6 +70,11 @@ def with_measures(totals: Mapping[str, Tensor], counts: Counts) -> Loss:
     return Loss(totals, measures)
 
 
+def sums_itself(model: nn.Module) -> bool:
+    """Whether a model says by itself what its losses are summed over."""
+    return all(callable(getattr(model, name, None)) for name in ("losses", "counts"))
+
+
 def parts_of(model: nn.Module, names: set[str]) -> tuple[Part, ...]:
     """The means that the loss of transformers' `model` is a sum of, where inputs of such names give several."""
     if not type(model).__module__.startswith("transformers."):

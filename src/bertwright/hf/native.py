@@ -5,6 +5,7 @@ What the arguments do not say has the command's defaults and not transformers'.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers.trainer_utils import TrainOutput
-from transformers.utils import logging
 
 from ..data.store import TokenStore
 from ..encoders.exchange import Checkpoint
@@ -28,7 +28,7 @@ from ..tasks.model import Model
 from .arguments import ArgumentError, TrainingArguments
 from .face import Face
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
 _SCHEDULES |= {"warmup_stable_decay": "trapezoid"}
 _OPTIMIZERS = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "muon": "muon"}

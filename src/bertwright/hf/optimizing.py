@@ -27,7 +27,7 @@ def optimizer_for(args: TrainingArguments, model: nn.Module, decay: list[str]) -
     """
     kind = str(getattr(args.optim, "value", args.optim))
     extra = _extra(args.optim_args)
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    trained: list[Named] = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if kind != "muon":
         return _single(kind, args, _groups(trained, decay, args.weight_decay), extra)
     hidden = [(n, p) for n, p in trained if p.ndim == 2 and (".layer." in n or ".layers." in n)]

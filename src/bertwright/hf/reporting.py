@@ -44,9 +44,9 @@ class Reporting(Face):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Writes a Hugging Face checkpoint with the tokenizer, into the output folder by default."""
-        path = Path(output_dir or self.args.output_dir)
+        path = Path(output_dir or self.args.home)
         if isinstance(self.model, Model):
-            native.save_natively(Path(self.args.output_dir), path)
+            native.save_natively(self.args.home, path)
             return
         saving.write_model(self.model, self.processing_class, path)
         write_text(path / saving.ARGUMENTS, self.args.to_json_string() + "\n")
@@ -55,23 +55,23 @@ class Reporting(Face):
 
     def save_state(self) -> None:
         """Writes `trainer_state.json` into the output folder."""
-        Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-        self.state.save_to_json(str(Path(self.args.output_dir) / saving.STATE))
+        self.args.home.mkdir(parents=True, exist_ok=True)
+        self.state.save_to_json(str(self.args.home / saving.STATE))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        home = Path(self.args.output_dir)
+        home = self.args.home
         written = saving.write_checkpoint(self, home if trial is None else home / f"run-{trial.number}")
         if self.args.push_to_hub and self.args.hub_strategy != HubStrategy.END:
             self._upload(written, f"Training in progress, step {self.state.global_step}", path_in_repo=None)
 
     def push_to_hub(self, commit_message: str = "End of training", token: str | None = None, **more: Any) -> Any:
         """Writes the model into the output folder and uploads it to the Hub, as `hub_model_id` or the folder's name."""
-        saving.write_model(self.model, self.processing_class, Path(self.args.output_dir))
-        return self._upload(Path(self.args.output_dir), commit_message, token=token, **more)
+        saving.write_model(self.model, self.processing_class, self.args.home)
+        return self._upload(self.args.home, commit_message, token=token, **more)
 
     def _upload(self, folder: Path, message: str, token: str | None = None, **more: Any) -> Any:
         api = HfApi(token=token or self.args.hub_token)
-        name = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
+        name = self.args.hub_model_id or self.args.home.absolute().name
         repo = api.create_repo(name, private=self.args.hub_private_repo, exist_ok=True).repo_id
         ignored = ["checkpoint-*"] if self.args.hub_strategy != HubStrategy.ALL_CHECKPOINTS else None
         return api.upload_folder(

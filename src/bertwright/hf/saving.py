@@ -8,6 +8,7 @@ checkpoint-N/scheduler.json, trainer_state.json, training_args.json
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,14 +20,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
-from transformers.utils import logging
 
 from ..errors import CheckpointError, RunError
 from ..files import whole_folder, write_text
 from ..train.optim import AnyOptimizer, load_state_tensors, state_tensors
 from .face import Face
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 OPTIMIZER_NUMBERS, SCHEDULER = "optimizer.json", "scheduler.json"
 STATE, ARGUMENTS = "trainer_state.json", "training_args.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,8 +31,7 @@ def search(
         raise RunError("hyperparameter_search is with Optuna, which is not installed: pip install optuna")
     if trainer.model_init is None:
         raise RunError("hyperparameter_search makes a new model for each trial: pass Trainer(model_init=...)")
-    import optuna
-
+    optuna = import_module("optuna")
     own = trainer.args
     space = space or default_hp_space_optuna
     optimize = {key: more.pop(key) for key in ("timeout", "n_jobs", "gc_after_trial") if key in more}
@@ -62,11 +62,9 @@ def report(trainer: Face, trial: Any, step: int, metrics: dict[str, float]) -> N
         return
     trainer.objective = trainer.compute_objective(metrics.copy())
     if hasattr(trial.study, "_is_multi_objective") and not trial.study._is_multi_objective():
-        import optuna
-
         trial.report(trainer.objective, step)
         if trial.should_prune():
-            raise optuna.TrialPruned()
+            raise import_module("optuna").TrialPruned()
 
 
 def _with(args: TrainingArguments, found: dict[str, Any]) -> TrainingArguments:

@@ -6,10 +6,10 @@ import inspect
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, default_data_collator
@@ -37,8 +37,6 @@ from .reporting import Reporting
 from .training import Training
 from .weighing import Weighing
 
-logger = logging.get_logger(__name__)
-
 
 class Trainer(Weighing, Reporting):
     """Trains any module whose forward returns a loss, and says how good it is.
@@ -54,7 +52,7 @@ class Trainer(Weighing, Reporting):
     def __init__(
         self,
         model: nn.Module | None = None,
-        args: TrainingArguments | None = None,
+        args: transformers.TrainingArguments | None = None,
         data_collator: Callable[[list[Any]], Any] | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
@@ -68,7 +66,7 @@ class Trainer(Weighing, Reporting):
             raise TypeError(f"Trainer takes no {', '.join(strange)}")
         if model is None and model_init is None:
             raise RunError("Trainer has no model: pass model=, or model_init= that makes one")
-        self.args = args or TrainingArguments("tmp_trainer")
+        self.args = TrainingArguments.of(args or TrainingArguments("tmp_trainer"))
         logging.set_verbosity(self.args.get_process_log_level())
         enable_full_determinism(self.args.seed) if self.args.full_determinism else set_seed(self.args.seed)
         self.model_init = model_init
@@ -87,14 +85,17 @@ class Trainer(Weighing, Reporting):
         self.compute_objective = default_compute_objective
         smoothing = self.args.label_smoothing_factor
         self.label_smoother = LabelSmoother(smoothing) if smoothing else None
-        padding = DataCollatorWithPadding(self.processing_class) if callable(self.processing_class) else None
+        tokenizer: Any = self.processing_class
+        padding = DataCollatorWithPadding(tokenizer) if hasattr(tokenizer, "pad") else None
         self.data_collator = data_collator or padding or default_data_collator
         self._take_model(model if model is not None else self.call_model_init())
         self.state = TrainerState()
         self.control = TrainerControl()
         self.callback_handler = handler_for(self, named.get("callbacks"))
-        held = [*self.callback_handler.callbacks, self.control]
-        self.state = TrainerState(stateful_callbacks=[one for one in held if isinstance(one, ExportableState)])
+        kept: list[Any] = [
+            one for one in [*self.callback_handler.callbacks, self.control] if isinstance(one, ExportableState)
+        ]
+        self.state = TrainerState(stateful_callbacks=kept)
         self.control = self.callback_handler.on_init_end(self.args, self.state, self.control)
 
     @property
@@ -216,7 +217,7 @@ class Trainer(Weighing, Reporting):
         if isinstance(self.model, Model):
             return train_natively(self, self.model)
         self._trial = trial
-        home = Path(self.args.output_dir or ".")
+        home = self.args.home
         home = home / f"run-{trial.number}" if trial is not None else home
         checkpoint = saving.checkpoint_asked(resume_from_checkpoint, home)
         if checkpoint is None and not self._begun:

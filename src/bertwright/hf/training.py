@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -14,7 +15,6 @@ import torch
 from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import SaveStrategy, TrainOutput, speed_metrics
-from transformers.utils import logging
 
 from ..data.ahead import on_demand
 from ..errors import RunError
@@ -28,7 +28,7 @@ from .loading import length_of
 from .losses import Summed, loss_of
 from .starting import sentence
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Training:
@@ -94,8 +94,10 @@ class Training:
 
     def _begin_state(self) -> None:
         trainer, args = self.trainer, self.trainer.args
-        held = [*trainer.callback_handler.callbacks, trainer.control]
-        trainer.state = TrainerState(stateful_callbacks=[one for one in held if isinstance(one, ExportableState)])
+        kept: list[Any] = [
+            one for one in [*trainer.callback_handler.callbacks, trainer.control] if isinstance(one, ExportableState)
+        ]
+        trainer.state = TrainerState(stateful_callbacks=kept)
         trainer.state.is_hyper_param_search = trainer._trial is not None
         trainer.state.train_batch_size = args.train_batch_size
         trainer.state.compute_steps(args, self.steps)

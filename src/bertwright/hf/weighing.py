@@ -12,7 +12,7 @@ from ..flow import Loss
 from . import columns
 from .face import Face
 from .inputs import Counts, Inputs, mapped
-from .losses import count_labels, count_parts, loss_in, parts_of, refuse_labels, sum_parts, with_measures
+from .losses import count_labels, count_parts, loss_in, parts_of, refuse_labels, sum_parts, sums_itself, with_measures
 
 
 class Weighing(Face):
@@ -70,7 +70,7 @@ class Weighing(Face):
         if not self._has_own_loss:
             columns.refuse_unknown(self.model, list(values))
             refuse_labels(self.model, values)
-            if hasattr(self.model, "counts"):
+            if sums_itself(self.model):
                 return dict(self.model.counts(**values))
             if parts := parts_of(self.model, set(values)):
                 return count_parts(parts, values)
@@ -84,7 +84,7 @@ class Weighing(Face):
             return self._stepped(model, inputs)
         values = self._prepare_inputs(inputs.values)
         if not self._has_own_loss:
-            if hasattr(model, "losses"):
+            if sums_itself(model):
                 made = model.losses(**values)  # type: ignore[operator]
                 return with_measures(made.totals, inputs.counts)
             if parts := parts_of(model, set(values)):
@@ -119,7 +119,7 @@ class Weighing(Face):
         count = next(iter(counts.values()))
         loss, outputs = _called(self.compute_loss, model, values, True, count)
         if not self._has_own_loss and len(counts) > 1:
-            if hasattr(model, "losses"):
+            if sums_itself(model):
                 totals: Mapping[str, Tensor] = model.losses(**values).totals  # type: ignore[operator]
             else:
                 totals = sum_parts(parts_of(model, set(values)), values, outputs)
