@@ -76,6 +76,7 @@ def test_columns_that_the_model_does_not_take(tmp_path: Path, caplog: pytest.Log
     whole = datasets.Dataset.from_list(rows)
     one = trainer(tmp_path, data=whole)
     one.train()
+    one.evaluate(whole)
     assert caplog.text.count("BertForMaskedLM does not take are left out: text.") == 1
     assert losses(one) == losses_of(tmp_path, rows)
     said = refused(InputError, trainer(tmp_path / "text", data=whole.select_columns(["text"])))

@@ -20,7 +20,7 @@ class Translation(NamedTuple):
 
 
 def _renamed(name: str) -> Translation:
-    return Translation(f"{name}=...", lambda value: {} if value is None else {name: value})
+    return Translation(name, lambda value: {} if value is None else {name: value})
 
 
 def _switch(today: str, **when_true: Any) -> Translation:

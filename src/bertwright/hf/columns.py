@@ -31,29 +31,29 @@ def labels_of(model: nn.Module) -> list[str]:
     return named or [name for name in taken(model) or ["labels"] if "label" in name or name.endswith("_positions")]
 
 
-def without_unused(dataset: Any, kept: list[str], model: nn.Module) -> Any:
-    """A `datasets.Dataset` without the columns that the model does not take; said once.
+def without_unused(dataset: Any, kept: list[str], model: nn.Module, said: set[str]) -> Any:
+    """A `datasets.Dataset` without the columns that the model does not take; `said` are those known to the person.
 
     Raises InputError when none is left.
     """
     unused = [name for name in dataset.column_names if name not in kept]
-    _say(unused, kept, list(dataset.column_names), model)
+    _say(unused, kept, list(dataset.column_names), model, said)
     return dataset.remove_columns(unused) if unused else dataset
 
 
 class Keeping:
     """A collator that first removes what the model does not take from examples that are mappings."""
 
-    def __init__(self, collate: Callable[[list[Any]], Any], kept: list[str], model: nn.Module) -> None:
-        self._collate, self._kept, self._model = collate, set(kept), model
-        self._said = False
+    def __init__(self, collate: Callable[[list[Any]], Any], kept: list[str], model: nn.Module, said: set[str]) -> None:
+        self._collate, self._kept, self._model, self._said = collate, kept, model, said
+        self._looked = False
 
     def __call__(self, examples: list[Any]) -> Any:
         if examples and isinstance(examples[0], Mapping):
-            if not self._said:
-                self._said = True
+            if not self._looked:
+                self._looked = True
                 unused = [name for name in examples[0] if name not in self._kept]
-                _say(unused, sorted(self._kept), list(examples[0]), self._model)
+                _say(unused, self._kept, list(examples[0]), self._model, self._said)
             examples = [{k: v for k, v in example.items() if k in self._kept} for example in examples]
         return self._collate(examples)
 
@@ -68,15 +68,16 @@ def refuse_unknown(model: nn.Module, names: list[str]) -> None:
         )
 
 
-def _say(unused: list[str], kept: list[str], columns: list[str], model: nn.Module) -> None:
+def _say(unused: list[str], kept: list[str], columns: list[str], model: nn.Module, said: set[str]) -> None:
     kind = type(model).__name__
     if len(unused) == len(columns):
         raise InputError(
             f"the dataset has the columns {', '.join(columns)}, and {kind} takes none of them but {', '.join(kept)}; "
             "tokenize the text first, or pass remove_unused_columns=False where the data_collator does"
         )
-    if unused:
-        logger.warning(f"Columns that {kind} does not take are left out: {', '.join(unused)}.")
+    if new := [name for name in unused if name not in said]:
+        said.update(new)
+        logger.warning(f"Columns that {kind} does not take are left out: {', '.join(new)}.")
 
 
 def _is_transformers(model: nn.Module) -> bool:

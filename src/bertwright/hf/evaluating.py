@@ -68,16 +68,17 @@ def evaluate_over(
     metrics = {k if k.startswith(f"{prefix}_") else f"{prefix}_{k}": v for k, v in _numbers(metrics).items()}
     if sums:
         metrics = {f"{prefix}_loss": loss_of(sums)} | metrics
-    return EvalLoopOutput(whole["predictions"], whole["labels"], metrics, seen)
+    predictions: Any = whole["predictions"]
+    return EvalLoopOutput(predictions, whole["labels"], metrics, seen)
 
 
 def _one(trainer: Face, inputs: Any, loss_only: bool, ignore_keys: list[str] | None) -> tuple[dict[str, Any], Sums]:
     """What a batch gives: what is collected of it, and its summed losses."""
-    args, counts = trainer.args, trainer._counts(inputs)
+    args = trainer.args
     loss, logits, labels = trainer.prediction_step(trainer.model, inputs, loss_only, ignore_keys=ignore_keys)
     parts, trainer._parts = trainer._parts, None
     if parts is None and loss is not None:
-        name, count = next(iter(counts.items()))
+        name, count = next(iter(trainer._counts(inputs).items()))
         # The mean of no predictions is no number.
         total = loss.detach() * count if count else torch.zeros(())
         parts = with_measures({name: total}, {name: count}).measures

@@ -80,6 +80,7 @@ class Trainer(Weighing, Reporting):
         self._own = (self.optimizer, self.lr_scheduler)
         self._begun = self.is_in_train = False
         self._trial: Any = None
+        self._said: set[str] = set()
         self._parts: Any = None
         self.objective: Any = None
         self.compute_objective = default_compute_objective
@@ -166,9 +167,9 @@ class Trainer(Weighing, Reporting):
         if self.args.remove_unused_columns and kept is not None:
             kept = [*kept, *self.label_names, "label", "label_ids"]
             if hasattr(dataset, "remove_columns") and getattr(dataset, "column_names", None):
-                dataset = columns.without_unused(dataset, kept, self.model)
+                dataset = columns.without_unused(dataset, kept, self.model, self._said)
             else:
-                collate = columns.Keeping(collate, kept, self.model)
+                collate = columns.Keeping(collate, kept, self.model, self._said)
         sampler = None if loading.is_stream(dataset) or loading.length_of(dataset) is None else sampler_of(dataset)
         return loading.loader(self.args, dataset, collate, sampler, words)
 
