@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from transformers import (
         BertConfig,
         DataCollatorWithPadding,
+        EarlyStoppingCallback,
+        EvalPrediction,
         ModernBertConfig,
         TrainerCallback,
+        TrainerControl,
+        TrainerState,
         default_data_collator,
+        set_seed,
     )
     from transformers import BertTokenizer as BertTokenizerFast
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from .encoders.base import Encoder
     from .errors import BertwrightError
     from .flow import Batch
+    from .hf.arguments import TrainingArguments
     from .hf.collators import DataCollatorForLanguageModeling, DataCollatorForSOP, DataCollatorForWholeWordMask
     from .hf.datasets import LineByLineTextDataset, TextDataset
     from .hf.models import (
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
         TextDatasetForNextSentencePrediction,
         TextDatasetForSameSentencePrediction,
     )
+    from .hf.trainer import Trainer
     from .tasks.model import Model
 
 __version__ = "0.1.0"
@@ -67,7 +74,9 @@ _HOMES = {
     "DataCollatorForSOP": "bertwright.hf.collators",
     "DataCollatorForWholeWordMask": "bertwright.hf.collators",
     "DataCollatorWithPadding": "transformers",
+    "EarlyStoppingCallback": "transformers",
     "Encoder": "bertwright.encoders.base",
+    "EvalPrediction": "transformers",
     "LineByLineTextDataset": "bertwright.hf.datasets",
     "LineByLineWithSOPTextDataset": "bertwright.hf.pair_datasets",
     "Model": "bertwright.tasks.model",
@@ -80,8 +89,13 @@ _HOMES = {
     "TextDatasetForNextSentencePrediction": "bertwright.hf.pair_datasets",
     "TextDatasetForSameSentencePrediction": "bertwright.hf.pair_datasets",
     "TokenStore": "bertwright.data.store",
+    "Trainer": "bertwright.hf.trainer",
     "TrainerCallback": "transformers",
+    "TrainerControl": "transformers",
+    "TrainerState": "transformers",
+    "TrainingArguments": "bertwright.hf.arguments",
     "default_data_collator": "transformers",
+    "set_seed": "transformers",
 }
 
 __all__ = [
@@ -102,7 +116,9 @@ __all__ = [
     "DataCollatorForSOP",
     "DataCollatorForWholeWordMask",
     "DataCollatorWithPadding",
+    "EarlyStoppingCallback",
     "Encoder",
+    "EvalPrediction",
     "LineByLineTextDataset",
     "LineByLineWithSOPTextDataset",
     "Model",
@@ -115,9 +131,14 @@ __all__ = [
     "TextDatasetForNextSentencePrediction",
     "TextDatasetForSameSentencePrediction",
     "TokenStore",
+    "Trainer",
     "TrainerCallback",
+    "TrainerControl",
+    "TrainerState",
+    "TrainingArguments",
     "__version__",
     "default_data_collator",
+    "set_seed",
     "tasks",
 ]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Self
 
 from ..flow import Batch
 
-Prepare = Callable[[int], list[Batch]]
+Prepare = Callable[[int], list[Any]]
+Begin = Callable[[Prepare, int], AbstractContextManager[Prepare]]
+"""When a step's batches are prepared: `Ahead`, or `on_demand`."""
 
 
 class Ahead:
@@ -22,9 +25,9 @@ class Ahead:
         self._prepare = prepare
         self._until = until
         self._worker = ThreadPoolExecutor(1, "batches")
-        self._begun: dict[int, Future[list[Batch]]] = {}
+        self._begun: dict[int, Future[list[Any]]] = {}
 
-    def __call__(self, step: int) -> list[Batch]:
+    def __call__(self, step: int) -> list[Any]:
         at_hand = self._begun.pop(step, None) or self._worker.submit(self._prepare, step)
         for other in self._begun.values():
             other.cancel()
@@ -38,6 +41,13 @@ class Ahead:
 
     def __exit__(self, *error: object) -> None:
         self._worker.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def on_demand(prepare: Prepare, until: int) -> Iterator[Prepare]:
+    """`prepare` itself, when a step is asked for and in its thread: for what draws from generators that are shared with
+    the forward pass."""
+    yield prepare
 
 
 def pinned(batch: Batch) -> Batch:

@@ -45,6 +45,8 @@ class Encoder(nn.Module, Architecture):
     """Which fields of the config hold ids of special tokens, and of which: `pad_token_id` of `pad`."""
 
     config: PretrainedConfig
+    loaded_from: str = ""
+    """The checkpoint that `from_pretrained` was asked for; empty: the weights were drawn."""
     layers: nn.ModuleList
     """Public, so that compiling and sharding can wrap each."""
 
@@ -190,6 +192,7 @@ class Encoder(nn.Module, Architecture):
         except RecipeError as error:
             raise CheckpointError(f"{checkpoint.path}: {error}") from error
         checkpoint.load_into(encoder, hf_names(encoder), optional=(), kind=kind)
+        encoder.loaded_from = os.fspath(path)
         return encoder
 
     @classmethod

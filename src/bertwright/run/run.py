@@ -30,18 +30,18 @@ from .provenance import Provenance, descent, versions
 from .record import RunFolder
 from .sources import Source, open_source
 from .spec import SCRATCH, Recipe, seconds
-from .start import begin
+from .start import Start, begin
 from .training import Show, Stop, Stopped, Training, loop_of
 
 __all__ = ["Show", "Stop", "Stopped", "run"]
 
 
-def run(recipe: Recipe, show: Show, stop: Stop | None = None) -> Path:
+def run(recipe: Recipe, show: Show, stop: Stop | None = None, start: Start = begin) -> Path:
     """Trains what the recipe says and returns the run's folder.
 
     The same recipe again goes on from the last checkpoint, to the same weights as without the break, or returns at once
-    where the run has finished; with another number of steps it goes on to that, where the schedule allows it. Raises
-    the errors of `bertwright.errors` for what a person can mend.
+    where the run has finished; with another number of steps it goes on to that, where the schedule allows it. `start`
+    makes the model. Raises the errors of `bertwright.errors` for what a person can mend.
     """
     folder = RunFolder(recipe)
     if changed := folder.take_steps():
@@ -50,7 +50,7 @@ def run(recipe: Recipe, show: Show, stop: Stop | None = None) -> Path:
     if folder.finished:
         show.say(f"{folder.home} is finished; nothing to do.")
         return folder.home
-    training = _prepared(recipe, folder, show)
+    training = _prepared(recipe, folder, show, start)
     show.say(training.provenance.sentence())
     show.say(draw(training.provenance.tensors))
     for line in footing(training.recipe, recipe, keeps_memory):
@@ -61,7 +61,7 @@ def run(recipe: Recipe, show: Show, stop: Stop | None = None) -> Path:
     return folder.home
 
 
-def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
+def _prepared(asked: Recipe, folder: RunFolder, show: Show, start: Start) -> Training:
     """Everything in place for the next step: data, model, optimizer, and what an earlier start has left."""
     known = folder.resolved()
     recipe = known or asked
@@ -71,7 +71,7 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show) -> Training:
     source = open_source(recipe, task)
     recipe = known or _threaded(fitted(recipe, source))
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
-    model, tensors = begin(recipe, source.task, source.tokenizer)
+    model, tensors = start(recipe, source.task, source.tokenizer)
     recipe = known or with_defaults(recipe, source.task, model.encoder.config.hidden_size)
     check(recipe)
     model.set_dropout(recipe.train.dropout or 0.0)

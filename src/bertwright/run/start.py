@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..encoders.base import Encoder
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
@@ -12,6 +14,21 @@ from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
 from .provenance import Tensor
 from .spec import SCRATCH, Recipe
+
+Start = Callable[[Recipe, Task, Tokenizer], tuple[Model, list[Tensor]]]
+"""The model at step 0, and where each of its tensors comes from: `begin`, or what `given` makes."""
+
+
+def given(model: Model) -> Start:
+    """Starts from a model that somebody made: its encoder as it is, its head drawn or gone on with as `begin` does."""
+
+    def start(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list[Tensor]]:
+        scratch = recipe.encoder.start == SCRATCH
+        source = None if scratch else Checkpoint.open(checkpoint_folder(recipe.encoder.start))
+        _check_fits(recipe, model.encoder, tokenizer, source)
+        return model, origins(model, source is not None, _start_head(model, source, recipe))
+
+    return start
 
 
 def begin(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list[Tensor]]:

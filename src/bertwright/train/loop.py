@@ -7,19 +7,19 @@ before the first forward pass; so how a step is split does not change its gradie
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from ..data.ahead import Ahead, pinned
+from ..data.ahead import Ahead, Begin, pinned
 from ..errors import RunError
-from ..flow import Batch
+from ..flow import Loss
 from ..seeds import key_of
 from ..sums import Sums, add
-from ..tasks.model import Model
 from .average import Average
 from .optim import AnyOptimizer
 from .precision import products_in
@@ -41,20 +41,52 @@ class Step:
     """Seconds that went by until its batches were there."""
 
 
-class Loop:
+class Batch(Protocol):
+    """What a loop asks of a micro-batch; `flow.Batch` is one."""
+
+    @property
+    def counts(self) -> dict[str, int]: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    def to(self, device: torch.device) -> Any: ...
+
+
+class Learner(Protocol):
+    """What a loop asks of a model, which is a module; `tasks.model.Model` is one."""
+
+    def __call__(self, batch: Any) -> Loss: ...
+
+    def learned(self, sums: Sums) -> None: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]: ...
+
+    def train(self) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+
+L = TypeVar("L", bound=Learner)
+
+
+class Loop(Generic[L]):
     """Trains a model on `feed(step)`, the micro-batches of a step.
 
-    `factor(step)` is the learning rate's factor at a step, on every group's own peak; `clip` is the largest norm of the
+    `factor(step)` is the learning rate's factor at a step, on every group's own peak; None: somebody else sets the
+    groups' rates. `clip` is the largest norm of the
     gradient; `average` follows the weights, where there is one. `step` is how many steps are done. Raises RunError when
     the loss is not a number any more.
     """
 
     def __init__(
         self,
-        model: Model,
-        feed: Callable[[int], list[Batch]],
+        model: L,
+        feed: Callable[[int], list[Any]],
         optimizer: AnyOptimizer,
-        factor: Callable[[int], float],
+        factor: Callable[[int], float] | None,
         *,
         clip: float,
         precision: str,
@@ -73,9 +105,12 @@ class Loop:
         self._device = next(model.parameters()).device
         self._peaks = [group["lr"] for group in optimizer.param_groups]
 
-    def steps(self, until: int) -> Generator[Step, None, None]:
-        """Steps one at a time, up to `until` in all; whoever breaks off closes it, and so ends the feed's thread."""
-        with Ahead(self._prepared, until) as feed:
+    def steps(self, until: int, begin: Begin = Ahead) -> Generator[Step, None, None]:
+        """Steps one at a time, up to `until` in all; whoever breaks off closes it, and so ends the feed's thread.
+
+        `begin` says when a step's batches are prepared.
+        """
+        with begin(self._prepared, until) as feed:
             while self.step < until:
                 asked = time.perf_counter()
                 batches = feed(self.step)
@@ -85,7 +120,7 @@ class Loop:
         """While it lasts the model has the weights that are judged and kept: the average, where there is one."""
         return nullcontext() if self.average is None else self.average.applied()
 
-    def _prepared(self, step: int) -> list[Batch]:
+    def _prepared(self, step: int) -> list[Any]:
         batches = self.feed(step)
         return [pinned(batch) for batch in batches] if self._device.type == "cuda" else batches
 
@@ -100,9 +135,11 @@ class Loop:
                 f"the gradient is not finite at step {self.step + 1}: the learning rate is too high, or the model's "
                 "weights are broken; start again with a lower one"
             )
-        factor = self._factor(self.step)
-        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+        if self._factor is not None:
+            factor = self._factor(self.step)
+            for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+                group["lr"] = peak * factor
+        lr = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -112,7 +149,7 @@ class Loop:
         self.model.learned(sums)
         return Step(
             number=self.step,
-            lr=self._peaks[0] * factor,
+            lr=lr,
             grad_norm=norm,
             sums=sums,
             tokens=tokens,
@@ -129,7 +166,7 @@ class Loop:
 
 
 @torch.no_grad()
-def measure(model: Model, batches: Iterable[Batch], precision: str) -> Sums:
+def measure(model: Learner, batches: Iterable[Batch], precision: str) -> Sums:
     """The model's summed measures over labelled batches, without dropout."""
     model.eval()
     device = next(model.parameters()).device

@@ -110,12 +110,13 @@ AnyOptimizer = torch.optim.Optimizer | Several
 
 
 def state_tensors(optimizer: AnyOptimizer) -> dict[str, Tensor]:
-    """The optimizer's state as `parameter/quantity` -> tensor, for safetensors; it has to know its parameters' names,
-    as those made here do."""
+    """The optimizer's state as `parameter/quantity` -> tensor, for safetensors, without what is no tensor; it has to
+    know its parameters' names, as those made here do."""
     return {
         f"{name}/{quantity}": value.contiguous()
         for name, (part, parameter) in _held(optimizer).items()
         for quantity, value in part.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
     }
 
 

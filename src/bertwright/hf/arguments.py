@@ -1,0 +1,156 @@
+"""TrainingArguments: transformers' own, which also understands the names that it had since 3.0 and says what became of
+each."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from ..errors import RecipeError
+from ..train.precision import device
+from .argument_states import DEFAULTS_OF_REMOVED, IGNORED, KNOWN, REFUSED, TRANSLATED
+
+OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "muon", "adafactor", "sgd", "adagrad", "rmsprop")
+_LIKE_ADAMW = ("adamw_hf", "adamw_apex_fused", "adamw_torch_xla", "adamw_torch_npu_fused")
+_FIELDS = {field.name: field.default for field in dataclasses.fields(transformers.TrainingArguments)}
+
+
+class ArgumentError(RecipeError, TypeError, ValueError):
+    """An argument is unknown, has no meaning here, or does not go with the others."""
+
+
+class TrainingArguments(transformers.TrainingArguments):
+    """How a Trainer trains: every argument that transformers' class had for a run from 3.0 to 5.23, by name.
+
+    `docs/training-arguments.md` says of each whether it is done, translated, ignored or refused; nothing is so in
+    silence. To callbacks it is transformers' class. Raises ArgumentError for an unknown name, a refused argument and
+    values that do not go together.
+    """
+
+    overwrite_output_dir: bool = False
+    """Whether a folder that holds another run is written over."""
+    logging_dir: str | None = None
+    """Where TensorBoard's files go; None: below the output folder."""
+    given: frozenset[str] = frozenset()
+    """Today's names of what was passed."""
+
+    def __init__(self, output_dir: str | None = None, *others: Any, **named: Any) -> None:
+        if others:
+            raise ArgumentError(
+                f"TrainingArguments takes output_dir by position and all others by name; {others[0]!r} has none"
+            )
+        _refuse_unknown(named)
+        _refuse_several_processes()
+        today: dict[str, Any] = {"output_dir": output_dir, **_today(named)}
+        muon = today.get("optim") == "muon"
+        # transformers does not know Muon, so it is put in its place afterwards.
+        theirs: dict[str, Any] = {**today, "optim": "adamw_torch"} if muon else today
+        self.overwrite_output_dir = bool(named.get("overwrite_output_dir", False))
+        self.logging_dir = named.get("logging_dir")
+        self.given = frozenset(today)
+        try:
+            super().__init__(**theirs)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(" ".join(str(error).split())) from error
+        if muon:
+            self.optim = "muon"
+        _check_values(self)
+
+    @classmethod
+    def of(cls, args: transformers.TrainingArguments) -> TrainingArguments:
+        """Those of transformers' own class as arguments of this one."""
+        if isinstance(args, cls):
+            return args
+        return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(args) if field.init})
+
+    @property
+    def home(self) -> Path:
+        """The output folder."""
+        return Path(self.output_dir or "trainer_output")
+
+    @cached_property
+    def _setup_devices(self) -> torch.device:
+        self.distributed_state = None
+        chosen = torch.device("cpu") if self.use_cpu else device()
+        self._n_gpu = int(chosen.type == "cuda")
+        return chosen
+
+    def _validate_args(self) -> None:
+        # transformers has bf16 on a CPU only after use_cpu=True; here it is bf16 wherever the hardware has it.
+        bf16, self.bf16, self.bf16_full_eval = self.bf16, False, False
+        super()._validate_args()
+        self.bf16 = bf16
+
+
+def _refuse_unknown(named: Mapping[str, Any]) -> None:
+    for name in named:
+        if name not in KNOWN and name not in _FIELDS:
+            near = difflib.get_close_matches(name, KNOWN, 1)
+            meant = f"did you mean {near[0]}?" if near else "docs/training-arguments.md lists those that there are"
+            raise ArgumentError(f"TrainingArguments has no argument {name!r}; {meant}")
+
+
+def _refuse_several_processes() -> None:
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise ArgumentError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, and training is on one device in one process; start the script "
+            "without torchrun or accelerate launch"
+        )
+
+
+def _today(named: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by today's names; says what is translated and ignored, and raises for what is refused."""
+    today = {name: value for name, value in named.items() if name in _FIELDS and name not in TRANSLATED}
+    for name, value in named.items():
+        if name in REFUSED and not _asks_nothing(name, value):
+            raise ArgumentError(f"{name}={value!r} is refused: {REFUSED[name]}; leave it out")
+        if name in IGNORED:
+            today.pop(name, None)
+            if not _asks_nothing(name, value):
+                _warn(f"{name}={value!r} is ignored: {IGNORED[name]}.")
+        if name in TRANSLATED and not (name in _FIELDS and _asks_nothing(name, value)):
+            _warn(f"{name}: today that is {TRANSLATED[name].today}.")
+            for other, translated in TRANSLATED[name].into(value).items():
+                if _asks_nothing(other, today.get(other, _FIELDS[other])):
+                    today[other] = translated
+    if today.get("optim") in _LIKE_ADAMW:
+        _warn(f"optim={str(today['optim'])!r}: today that is optim='adamw_torch_fused'.")
+        today["optim"] = "adamw_torch_fused"
+    return today
+
+
+def _asks_nothing(name: str, value: Any) -> bool:
+    """Whether the value is the default, or as empty as that."""
+    if name in DEFAULTS_OF_REMOVED:
+        return value in DEFAULTS_OF_REMOVED[name]
+    default = _FIELDS[name]
+    made_by_transformers = not isinstance(value, str | dict | list | int | float | None)
+    return value == default or (not default and not value) or (name == "accelerator_config" and made_by_transformers)
+
+
+def _check_values(args: TrainingArguments) -> None:
+    optim = str(getattr(args.optim, "value", args.optim))
+    if optim not in OPTIMIZERS:
+        raise ArgumentError(
+            f"optim={optim!r} is not among {', '.join(OPTIMIZERS)}; pass another one as Trainer(optimizers=...)"
+        )
+    at_least_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+    for name in at_least_1:
+        if getattr(args, name) < 1:
+            raise ArgumentError(f"{name} is at least 1, not {getattr(args, name)}")
+    if args.save_total_limit is not None and args.save_total_limit < 0:
+        raise ArgumentError(f"save_total_limit is at least 0, or None for no limit, not {args.save_total_limit}")
+
+
+def _warn(text: str) -> None:
+    # The line of the person who made the arguments: above _today and __init__.
+    warnings.warn(text, FutureWarning, stacklevel=4)

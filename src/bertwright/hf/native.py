@@ -1,0 +1,155 @@
+"""A `bertwright.Model` with a TokenStore under a Trainer: the run of `bertwright pretrain`, with its folder.
+
+What the arguments do not say has the command's defaults and not transformers'.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import TrainOutput
+
+from ..data.store import TokenStore
+from ..encoders.exchange import Checkpoint
+from ..encoders.sizes import SIZES
+from ..errors import RunError
+from ..run.choose import settings_of
+from ..run.record import RunFolder
+from ..run.run import run
+from ..run.spec import SCRATCH, Data, Encoder, Evaluate, Recipe, Save, Train
+from ..run.start import given
+from ..run.training import Stop, Stopped
+from ..tasks.model import Model
+from .arguments import ArgumentError, TrainingArguments
+from .face import Face
+
+logger = logging.getLogger(__name__)
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
+_SCHEDULES |= {"warmup_stable_decay": "trapezoid"}
+_OPTIMIZERS = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "muon": "muon"}
+_READ = frozenset(
+    """output_dir max_steps num_train_epochs per_device_train_batch_size gradient_accumulation_steps learning_rate
+    lr_scheduler_type warmup_steps weight_decay max_grad_norm bf16 optim seed eval_steps save_steps save_total_limit
+    load_best_model_at_end torch_compile disable_tqdm report_to run_name eval_strategy save_strategy""".split()
+)
+
+
+class Told:
+    """What a run says, told to a Trainer's callbacks."""
+
+    def __init__(self, trainer: Face, stop: Stop) -> None:
+        self._trainer, self._stop = trainer, stop
+
+    def say(self, text: str) -> None:
+        logger.warning(text)
+
+    def step(self, done: int, steps: int, numbers: Mapping[str, float]) -> None:
+        trainer = self._trainer
+        trainer.state.global_step, trainer.state.max_steps, trainer.state.epoch = done, steps, done / steps
+        trainer.log({name: value for name, value in numbers.items() if name != "step"})
+        self._stop.asked = trainer.control.should_training_stop
+
+
+def train_natively(trainer: Face, model: Model) -> TrainOutput:
+    """`Trainer.train` of a model of this package: the output folder is the run's, which goes on by itself.
+
+    Raises RunError when there is no TokenStore to train on.
+    """
+    store = trainer.train_dataset
+    if not isinstance(store, TokenStore):
+        raise RunError(
+            f"a bertwright.Model trains on a TokenStore, and train_dataset is a {type(store).__name__}; for datasets "
+            "of rows there are bertwright's Bert... classes, or `bertwright finetune`"
+        )
+    recipe, stop, handler = recipe_of(trainer.args, model, store), Stop(), trainer.callback_handler
+    trainer.control = handler.on_train_begin(trainer.args, trainer.state, trainer.control)
+    try:
+        home = run(recipe, Told(trainer, stop), stop, given(model))
+        names, kind = model.hf_names(), type(model.encoder)
+        Checkpoint.open(home / "model").load_into(model, names, optional=(), kind=kind)
+    except Stopped as stopped:
+        home = stopped.home
+    trainer.control = handler.on_train_end(trainer.args, trainer.state, trainer.control)
+    lines = [line for line in RunFolder(recipe).metrics() if "lr" in line]
+    last: Mapping[str, Any] = lines[-1] if lines else {"step": 0}
+    loss = sum(value for name, value in last.items() if name == "loss" or name.endswith(".loss"))
+    return TrainOutput(last["step"], loss, {"train_loss": loss})
+
+
+def save_natively(home: Path, path: Path) -> None:
+    """Copies the model of a run's folder. Raises RunError when it has none yet."""
+    if not (home / "model").is_dir():
+        raise RunError(f"{home} holds no model yet: call train() first")
+    if path.resolve() != (home / "model").resolve():
+        shutil.copytree(home / "model", path, dirs_exist_ok=True)
+
+
+def recipe_of(args: TrainingArguments, model: Model, store: TokenStore) -> Recipe:
+    """The recipe that arguments come to: those that were passed, and the command's defaults for the others."""
+    if unread := sorted(args.given - _READ):
+        logger.warning(f"A run on a TokenStore does not read {', '.join(unread)}.")
+    encoder = model.encoder
+    arch = type(encoder).__module__.rpartition(".")[2]
+    size = next((n for n, s in SIZES.items() if (s.layers, s.hidden) == _shape(encoder.config)), "as made in Python")
+    name = model.task.name
+    asked = args.given
+    return Recipe(
+        out=str(args.output_dir),
+        task=name,
+        tasks=settings_of(name, model.task),
+        seed=args.seed if "seed" in asked else 1,
+        data=Data(store=str(store.path)),
+        encoder=Encoder(size=size, arch=arch, start=encoder.loaded_from or SCRATCH),
+        train=_train(args),
+        evaluate=Evaluate(every=int(args.eval_steps) if "eval_steps" in asked and args.eval_steps else None),
+        save=_save(args),
+    )
+
+
+def _train(args: TrainingArguments) -> Train:
+    asked, made = args.given, Train()
+    if "max_steps" in asked and args.max_steps > 0:
+        made = replace(made, steps=args.max_steps)
+    elif "num_train_epochs" in asked:
+        made = replace(made, epochs=float(args.num_train_epochs))
+    if {"per_device_train_batch_size", "gradient_accumulation_steps"} & asked:
+        made = replace(made, batch_size=args.train_batch_size * args.gradient_accumulation_steps)
+    if "warmup_steps" in asked:
+        if args.warmup_steps >= 1 and made.steps is None:
+            raise ArgumentError("warmup_steps in steps needs max_steps on a TokenStore; or give it as a share below 1")
+        share = args.warmup_steps / made.steps if args.warmup_steps >= 1 and made.steps else args.warmup_steps
+        made = replace(made, warmup=float(share))
+    plain = {"learning_rate": "lr", "weight_decay": "weight_decay", "max_grad_norm": "clip"}
+    made = replace(made, **{own: float(getattr(args, name)) for name, own in plain.items() if name in asked})
+    if "bf16" in asked:
+        made = replace(made, precision="bf16" if args.bf16 else "fp32")
+    if "torch_compile" in asked:
+        made = replace(made, compile="on" if args.torch_compile else "off")
+    if "lr_scheduler_type" in asked:
+        made = replace(made, schedule=_one_of(_SCHEDULES, "lr_scheduler_type", args.lr_scheduler_type))
+    return replace(made, optimizer=_one_of(_OPTIMIZERS, "optim", args.optim)) if "optim" in asked else made
+
+
+def _save(args: TrainingArguments) -> Save:
+    asked, made = args.given, Save()
+    if "save_steps" in asked:
+        made = replace(made, every=int(args.save_steps))
+    if "save_total_limit" in asked and args.save_total_limit:
+        made = replace(made, keep=args.save_total_limit)
+    return replace(made, model="best" if args.load_best_model_at_end else "last")
+
+
+def _one_of(known: Mapping[str, str], name: str, value: Any) -> str:
+    value = str(getattr(value, "value", value))
+    if value not in known:
+        raise ArgumentError(f"{name}={value!r} is not for a TokenStore; accepted are {', '.join(known)}")
+    return known[value]
+
+
+def _shape(config: Any) -> tuple[int, int]:
+    return config.num_hidden_layers, config.hidden_size

@@ -1,0 +1,138 @@
+"""Every argument that transformers had for a run is accepted, and says what becomes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+
+from bertwright.errors import BertwrightError
+from bertwright.hf.argument_states import DONE, IGNORED, KNOWN, REFUSED, TRANSLATED
+from bertwright.hf.arguments import ArgumentError, TrainingArguments
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "training-arguments.md"
+THEIRS = {field.name: field.default for field in dataclasses.fields(transformers.TrainingArguments)}
+RENAMED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"evaluation_strategy": "epoch"}, {"eval_strategy": "epoch", "do_eval": True}),
+    ({"evaluate_during_training": True}, {"eval_strategy": "steps"}),
+    ({"per_gpu_train_batch_size": 16}, {"per_device_train_batch_size": 16, "train_batch_size": 16}),
+    ({"per_gpu_eval_batch_size": 2}, {"per_device_eval_batch_size": 2}),
+    ({"no_cuda": True}, {"use_cpu": True}),
+    ({"warmup_ratio": 0.1}, {"warmup_steps": 0.1}),
+    ({"warmup_ratio": 0.1, "warmup_steps": 7}, {"warmup_steps": 7}),
+    ({"group_by_length": True}, {"train_sampling_strategy": "group_by_length"}),
+    ({"fp16": True}, {"bf16": True, "fp16": False}),
+    ({"fp16_backend": "amp"}, {"bf16": False}),
+    ({"save_safetensors": False}, {}),
+    ({"overwrite_output_dir": True}, {"overwrite_output_dir": True}),
+    ({"logging_dir": "logs"}, {"logging_dir": "logs"}),
+    ({"adafactor": True}, {"optim": "adafactor"}),
+    ({"optim": "adamw_hf"}, {"optim": "adamw_torch_fused"}),
+    ({"include_inputs_for_metrics": True}, {"include_for_metrics": ["inputs"]}),
+    ({"push_to_hub_token": "x"}, {"hub_token": "x"}),
+]
+
+
+@pytest.mark.parametrize(("old", "today"), RENAMED, ids=[next(iter(old)) for old, _ in RENAMED])
+def test_an_older_name_is_translated_with_one_warning(old: dict[str, Any], today: dict[str, Any]) -> None:
+    with pytest.warns(FutureWarning) as warned:
+        args = TrainingArguments("runs/a", **old)
+    assert [str(one.message).split(":")[0].split("=")[0] for one in warned] == [next(iter(old))]
+    assert warned[0].filename == __file__
+    assert {name: getattr(args, name) for name in today} == today
+
+
+def test_every_argument_of_the_installed_transformers_has_a_state() -> None:
+    assert THEIRS.keys() - KNOWN == set()
+    assert len(KNOWN) == len(DONE) + len(TRANSLATED) + len(IGNORED) + len(REFUSED)
+
+
+def test_the_table_lists_them_all() -> None:
+    lines = re.findall(r"^\| `(\w+)` \| (\w+) \|", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    states = dict.fromkeys(DONE, "done") | dict.fromkeys(TRANSLATED, "translated")
+    states |= dict.fromkeys(IGNORED, "ignored") | dict.fromkeys(REFUSED, "refused")
+    assert dict(lines) == states
+    assert [name for name, _ in lines] == sorted(states)
+
+
+def test_at_its_default_every_argument_is_silent() -> None:
+    plain = {name: value for name, value in THEIRS.items() if value is not dataclasses.MISSING}
+    plain["output_dir"] = "runs/a"
+    args = TrainingArguments(**plain)
+    assert args.to_dict() == TrainingArguments("runs/a").to_dict()
+    assert dataclasses.replace(args, seed=3).seed == 3
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_is_refused_says_why(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^{name}=7 is refused: .*; leave it out$"):
+        TrainingArguments("runs/a", **{name: 7})
+
+
+@pytest.mark.parametrize("name", sorted(IGNORED))
+def test_what_is_ignored_says_why(name: str) -> None:
+    value = False if THEIRS.get(name) is True else 7
+    with pytest.warns(FutureWarning, match=f"^{re.escape(f'{name}={value!r}')} is ignored: .*[.]$"):
+        TrainingArguments("runs/a", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"lerning_rate": 1e-3}, "has no argument 'lerning_rate'; did you mean learning_rate?"),
+        ({"xyzzy": 1}, "has no argument 'xyzzy'; docs/training-arguments.md lists"),
+        ({"optim": "galore_adamw"}, "optim='galore_adamw' is not among adamw_torch,"),
+        ({"eval_strategy": "often"}, "often is not a valid IntervalStrategy"),
+        ({"load_best_model_at_end": True}, "requires the save and eval strategy to match"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is at least 1, not 0"),
+        ({"save_total_limit": -1}, "save_total_limit is at least 0"),
+    ],
+)
+def test_bad_values_are_one_line(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        TrainingArguments("runs/a", **asked)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, BertwrightError | TypeError | ValueError)
+
+
+def test_only_the_folder_goes_by_position() -> None:
+    assert TrainingArguments("runs/a").output_dir == "runs/a"
+    with pytest.raises(ArgumentError, match="takes output_dir by position"):
+        TrainingArguments("runs/a", True)
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ArgumentError, match="WORLD_SIZE is 2"):
+        TrainingArguments("runs/a")
+
+
+def test_to_callbacks_it_is_transformers_own() -> None:
+    args = TrainingArguments("runs/a", max_steps=10, warmup_steps=0.25, use_cpu=True, hub_token="secret")
+    assert isinstance(args, transformers.TrainingArguments)
+    assert (args.device.type, args.n_gpu, args.process_index, args.world_size) == ("cpu", 0, 0, 1)
+    assert args.should_save
+    assert args.get_warmup_steps(10) == 3
+    assert "secret" not in args.to_json_string()
+    assert args.to_sanitized_dict()["train_batch_size"] == 8
+    assert TrainingArguments("runs/a", optim="muon").to_dict()["optim"] == "muon"
+
+
+def test_transformers_own_become_ours() -> None:
+    args = TrainingArguments.of(transformers.TrainingArguments("runs/a", max_steps=3, use_cpu=True))
+    assert (type(args), args.max_steps, args.home) == (TrainingArguments, 3, Path("runs/a"))
+
+
+def test_a_dataclass_of_ones_own_may_follow() -> None:
+    @dataclasses.dataclass
+    class More(TrainingArguments):
+        mine: int = 3
+
+    args = More("runs/a", max_steps=2)
+    assert (args.mine, args.max_steps, args.overwrite_output_dir, args.device.type) == (3, 2, False, args.device.type)
+    assert TrainingArguments.of(args) is args

@@ -1,0 +1,72 @@
+"""A `bertwright.Model` with a token store under the Trainer is the run of `bertwright pretrain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import torch
+from transformers import TrainerCallback
+
+from bertwright.data.store import TokenStore
+from bertwright.encoders.base import Encoder
+from bertwright.errors import RunError
+from bertwright.hf.arguments import ArgumentError, TrainingArguments
+from bertwright.hf.trainer import Trainer
+from bertwright.run.provenance import Provenance
+from bertwright.tasks.mlm import MaskedLM
+from bertwright.tasks.model import Model
+from bertwright.tasks.nsp import NextSentence
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.make_store(tmp_path_factory.mktemp("native"), runs.documents(24))
+
+
+def model(store: Path, start: Path | None = None) -> Model:
+    size = TokenStore(store).vocab_size
+    encoder = Encoder.from_pretrained(start) if start else Encoder.from_config("tiny", vocab_size=size, seed=1)
+    return Model(encoder, MaskedLM() + NextSentence())
+
+
+def test_it_ends_with_the_weights_of_the_command(store: Path, tmp_path: Path) -> None:
+    settings = {"train.steps": 4, "train.batch_size": 8, "train.lr": 2e-3, "evaluate.every": 2, "encoder.size": "tiny"}
+    tables = {"out": str(tmp_path / "command"), "task": "mlm+nsp", "data.store": str(store)} | settings
+    command = runs.done(runs.nested(tables))
+    args = TrainingArguments(
+        str(tmp_path / "trainer"), max_steps=4, per_device_train_batch_size=8, learning_rate=2e-3, eval_steps=2
+    )
+    whole = model(store)
+    heard: list[dict[str, Any]] = []
+
+    class Listening(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+            heard.append(logs)
+
+    one = Trainer(whole, args, train_dataset=TokenStore(store), callbacks=[Listening()])
+    output = one.train()
+    assert runs.same_weights(command, tmp_path / "trainer")
+    assert output.global_step == 4
+    assert output.training_loss > 0
+    assert [logs["mlm.loss"] for logs in heard if "mlm.loss" in logs]
+    one.save_model(str(tmp_path / "copy"))
+    stored = runs.weights(tmp_path / "copy")
+    names = whole.hf_names()
+    assert all(torch.equal(stored[names[own]], p) for own, p in whole.named_parameters() if names[own] in stored)
+    assert Provenance.read(tmp_path / "copy").kind == "pretraining from scratch"  # type: ignore[union-attr]
+    going_on = Trainer(model(store, tmp_path / "copy"), TrainingArguments(str(tmp_path / "more"), max_steps=1))
+    going_on.train_dataset = TokenStore(store)
+    going_on.train()
+    assert Provenance.read(tmp_path / "more" / "model").kind == "continued pretraining"  # type: ignore[union-attr]
+
+
+def test_what_is_not_for_a_store_is_refused(store: Path, tmp_path: Path) -> None:
+    rows = [{"input_ids": [1, 2]}]
+    with pytest.raises(RunError, match="trains on a TokenStore, and train_dataset is a list"):
+        Trainer(model(store), TrainingArguments(str(tmp_path), max_steps=1), train_dataset=rows).train()
+    args = TrainingArguments(str(tmp_path), max_steps=1, optim="sgd")
+    with pytest.raises(ArgumentError, match="optim='sgd' is not for a TokenStore; accepted are adamw_torch"):
+        Trainer(model(store), args, train_dataset=TokenStore(store)).train()
