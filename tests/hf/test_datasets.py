@@ -207,7 +207,7 @@ def test_no_pair_is_longer_than_the_block(
     path.write_text(as_lines(made_of), "utf-8")
     tokenizer = word_tokenizer(made_of)
     for kind in PAIRS:
-        settings_of = {"short_seq_probability": short} if kind is PAIRS[0] else {}
+        settings_of: dict[str, Any] = {"short_seq_probability": short} if kind is PAIRS[0] else {}
         dataset = kind(tokenizer, path, block_size, **settings_of)
         assert len(dataset)
         for item in dataset:
