@@ -176,6 +176,7 @@ def test_sentence_order_labels_say_which_comes_first(tmp_path: Path) -> None:
     (plain / "a.txt").write_text(as_lines(made_of[:20]), "utf-8")
     with gzip.open(plain / "b.txt.gz", "wt", encoding="utf-8") as packed:
         packed.write(as_lines(made_of[20:]))
+    LineByLineTextDataset(tokenizer, plain / "a.txt", 48)
     same = LineByLineWithSOPTextDataset(tokenizer, plain, 48)
     assert [item["input_ids"].tolist() for item in same] == [item["input_ids"].tolist() for item in dataset]
 
@@ -290,7 +291,7 @@ def test_the_cache_goes_where_it_is_asked_to_and_where_it_can(tmp_path: Path) ->
     TextDataset(tokenizer, path, 32, cache_dir=tmp_path / "elsewhere")
     assert os.listdir(path.parent) == ["corpus.txt"]
     assert list((tmp_path / "elsewhere").rglob("tokens.bin"))
-    path.with_name("corpus.txt.tokens").write_text("in the way")
+    path.with_name("corpus.txt.bertwright").write_text("in the way")
     dataset = LineByLineTextDataset(tokenizer, path, 32)
     assert tmp_path not in dataset.folder.parents
     assert len(dataset) == len(LINES)

@@ -1,7 +1,7 @@
 """Token ids in memory-mapped folders beside the text that they are of.
 
     corpus.txt
-    corpus.txt.tokens/
+    corpus.txt.bertwright/
         lock
         CONTENT-KIND-SETTINGS/      manifest.json, and a part of a token store: tokens.bin outline.bin index.bin
 
@@ -36,6 +36,8 @@ try:
 except ImportError:  # Windows: two processes may do the same work twice
     fcntl = None
 
+CACHE = ".bertwright"
+"""What is added to the name of a text for that of the folder of its ids."""
 _VERSION = 1
 _PART = "text"
 _FILES = ("tokens", "outline", "index", "labels")
@@ -62,8 +64,8 @@ def text_at(path: Path, files: tuple[Path, ...], cache_dir: str | os.PathLike[st
         except OSError as error:
             raise InputError(f"{file}: cannot be read: {error.strerror or error}") from None
     place = Path(os.path.abspath(path))
-    elsewhere = f"{place.name}.{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}.tokens"
-    beside = Path(cache_dir) / elsewhere if cache_dir is not None else place.with_name(f"{place.name}.tokens")
+    elsewhere = f"{place.name}.{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}{CACHE}"
+    beside = Path(cache_dir) / elsewhere if cache_dir is not None else place.with_name(f"{place.name}{CACHE}")
     folder = beside if _writable(beside) else Path(_temporary()) / elsewhere
     folder.mkdir(parents=True, exist_ok=True)
     return Text(files, digest.hexdigest(), folder)

@@ -80,10 +80,12 @@ def _begins_word(
     tokenizer: PreTrainedTokenizerBase, entries: dict[str, int], special: set[int]
 ) -> Callable[[np.ndarray], np.ndarray]:
     content = _content(tokenizer) if tokenizer.is_fast else _guessed_content(entries)
-    if content is None:
+    if content is None or not special:
         return every_token
     words = lru_cache(maxsize=1)(lambda: Words(entries, special, content))
-    return lambda ids: words()(ids)
+    size, border = max(entries.values()) + 1, min(special)
+    # An id that the tokenizer does not have is a word of its own, as a special token is.
+    return lambda ids: words()(np.where(ids < size, ids, border))
 
 
 def _content(tokenizer: Any) -> dict[str, Any]:
