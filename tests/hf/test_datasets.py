@@ -27,6 +27,7 @@ from bertwright import (
     TextDatasetForSameSentencePrediction,
 )
 from bertwright.errors import InputError, RecipeError
+from bertwright.text.tokenizer import Tokenizer
 
 WORDPIECE = "wordpiece"
 PAIRS = (TextDatasetForNextSentencePrediction, TextDatasetForSameSentencePrediction)
@@ -108,6 +109,14 @@ def test_a_tokenizer_written_in_python_gives_the_same(tmp_path: Path) -> None:
     slow = BertTokenizerLegacy(str(tmp_path / "vocab.txt"), do_lower_case=False)
     one, other = (LineByLineTextDataset(tokenizer, tmp_path / "corpus.txt", 64) for tokenizer in (fast, slow))
     assert [item["input_ids"].tolist() for item in one] == [item["input_ids"].tolist() for item in other]
+
+
+def test_our_own_tokenizer_gives_the_same(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("\n".join(LINES), "utf-8")
+    made(WORDPIECE).save_pretrained(tmp_path / "tokenizer")
+    kinds = (Tokenizer.load(tmp_path / "tokenizer"), made(WORDPIECE))
+    one, other = (LineByLineTextDataset(tokenizer, tmp_path / "corpus.txt", 64) for tokenizer in kinds)
+    assert contents(one) == contents(other)
 
 
 def test_the_text_is_cut_into_blocks_from_end_to_end(tmp_path: Path) -> None:
@@ -240,6 +249,7 @@ def test_a_second_construction_reads_the_first_ones_ids(tmp_path: Path, kind: Ca
     given_path = folder if kind is LineByLineWithSOPTextDataset else path
     first = kind(tokenizer, given_path, 32)
     written = inodes(first.folder.parent)
+    tokenizer("A call leaves its settings in the tokenizer.", truncation=True, padding="max_length", max_length=8)
     second = kind(tokenizer, given_path, 32)
     assert inodes(first.folder.parent) == written
     assert contents(first) == contents(second)
@@ -366,5 +376,7 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
         TextDatasetForNextSentencePrediction(tokenizer, path, 32, nsp_probability=2)
     with pytest.raises(RecipeError, match="ssp_probability is a share between 0 and 1, not -1"):
         TextDatasetForSameSentencePrediction(tokenizer, path, 32, ssp_probability=-1)
+    with pytest.raises(RecipeError, match="what a tokenizer without a longest length says"):
+        TextDatasetForNextSentencePrediction(tokenizer, path, tokenizer.model_max_length)
     with pytest.raises(InputError, match="wrap it: PreTrainedTokenizerFast"):
         LineByLineTextDataset(tokenizer.backend_tokenizer, path, 32)

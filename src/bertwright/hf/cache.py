@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import __version__
 from ..data.store import Part
 from ..data.writer import HashedFile, PartWriter, dtype_for
 from ..errors import InputError, StoreError
@@ -38,7 +39,6 @@ except ImportError:  # Windows: two processes may do the same work twice
 
 CACHE = ".bertwright"
 """What is added to the name of a text for that of the folder of its ids."""
-_VERSION = 1
 _PART = "text"
 _FILES = ("tokens", "outline", "index", "labels")
 
@@ -76,7 +76,7 @@ def mapped(text: Text, kind: str, settings: Mapping[str, Any], size: int, fill: 
 
     `kind` and `settings` are all that it depends on besides the text; `size` is that of the vocabulary.
     """
-    said = json.dumps([_VERSION, dict(settings)], sort_keys=True)
+    said = json.dumps([__version__, dict(settings)], sort_keys=True)
     name = f"{text.sha256[:16]}-{kind}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     out = text.folder / name
     with _alone(text.folder):

@@ -59,7 +59,8 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
             if not name.endswith("_file") and name != "name_or_path"
         }
         content = {"kind": type(tokenizer).__name__, "entries": tokenizer.get_vocab(), "settings": settings}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    whole = [content, tokenizer.split_special_tokens]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
