@@ -38,8 +38,8 @@ def _bpe(vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(TEXTS.values(), trainer)
-    ids = [(name, backend.token_to_id(name)) for name in ("</s>", "<s>")]
-    backend.post_processor = processors.RobertaProcessing(*ids)
+    ids = backend.get_vocab()
+    backend.post_processor = processors.RobertaProcessing(("</s>", ids["</s>"]), ("<s>", ids["<s>"]))
     return backend
 
 

@@ -245,6 +245,16 @@ def test_chinese_words_that_a_segmenter_found_are_hidden_whole() -> None:
     assert not torch.equal(asked[:, 4], asked[:, 5])
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_ids_that_the_tokenizer_does_not_have_are_words_of_their_own(whole: bool) -> None:
+    tokenizer = made(WORDPIECE)
+    ids = [tokenizer.cls_token_id, *range(len(tokenizer), len(tokenizer) + 20), tokenizer.sep_token_id]
+    collator = DataCollatorForLanguageModeling(tokenizer, whole_word_mask=whole, seed=1)
+    labels = collator([{"input_ids": ids}] * 20)["labels"]
+    assert (labels != -100).sum(1).tolist() == [3] * 20
+    assert not (labels[:, [0, -1]] != -100).any()
+
+
 def test_sentence_order_labels_go_with_the_batch() -> None:
     tokenizer = made(WORDPIECE)
     features = [f | {"sentence_order_label": torch.tensor(n % 2)} for n, f in enumerate(random_ids([5, 9, 7]))]

@@ -27,6 +27,7 @@ from bertwright import (
     TextDatasetForSameSentencePrediction,
 )
 from bertwright.errors import InputError, RecipeError
+from bertwright.text.tokenizer import Tokenizer
 
 WORDPIECE = "wordpiece"
 PAIRS = (TextDatasetForNextSentencePrediction, TextDatasetForSameSentencePrediction)
@@ -110,6 +111,14 @@ def test_a_tokenizer_written_in_python_gives_the_same(tmp_path: Path) -> None:
     assert [item["input_ids"].tolist() for item in one] == [item["input_ids"].tolist() for item in other]
 
 
+def test_our_own_tokenizer_gives_the_same(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("\n".join(LINES), "utf-8")
+    made(WORDPIECE).save_pretrained(tmp_path / "tokenizer")
+    kinds = (Tokenizer.load(tmp_path / "tokenizer"), made(WORDPIECE))
+    one, other = (LineByLineTextDataset(tokenizer, tmp_path / "corpus.txt", 64) for tokenizer in kinds)
+    assert contents(one) == contents(other)
+
+
 def test_the_text_is_cut_into_blocks_from_end_to_end(tmp_path: Path) -> None:
     tokenizer, path = made(WORDPIECE), tmp_path / "text.txt"
     path.write_text("\n".join(LINES * 40), "utf-8")
@@ -176,6 +185,7 @@ def test_sentence_order_labels_say_which_comes_first(tmp_path: Path) -> None:
     (plain / "a.txt").write_text(as_lines(made_of[:20]), "utf-8")
     with gzip.open(plain / "b.txt.gz", "wt", encoding="utf-8") as packed:
         packed.write(as_lines(made_of[20:]))
+    LineByLineTextDataset(tokenizer, plain / "a.txt", 48)
     same = LineByLineWithSOPTextDataset(tokenizer, plain, 48)
     assert [item["input_ids"].tolist() for item in same] == [item["input_ids"].tolist() for item in dataset]
 
@@ -207,7 +217,7 @@ def test_no_pair_is_longer_than_the_block(
     path.write_text(as_lines(made_of), "utf-8")
     tokenizer = word_tokenizer(made_of)
     for kind in PAIRS:
-        settings_of = {"short_seq_probability": short} if kind is PAIRS[0] else {}
+        settings_of: dict[str, Any] = {"short_seq_probability": short} if kind is PAIRS[0] else {}
         dataset = kind(tokenizer, path, block_size, **settings_of)
         assert len(dataset)
         for item in dataset:
@@ -239,6 +249,7 @@ def test_a_second_construction_reads_the_first_ones_ids(tmp_path: Path, kind: Ca
     given_path = folder if kind is LineByLineWithSOPTextDataset else path
     first = kind(tokenizer, given_path, 32)
     written = inodes(first.folder.parent)
+    tokenizer("A call leaves its settings in the tokenizer.", truncation=True, padding="max_length", max_length=8)
     second = kind(tokenizer, given_path, 32)
     assert inodes(first.folder.parent) == written
     assert contents(first) == contents(second)
@@ -290,7 +301,7 @@ def test_the_cache_goes_where_it_is_asked_to_and_where_it_can(tmp_path: Path) ->
     TextDataset(tokenizer, path, 32, cache_dir=tmp_path / "elsewhere")
     assert os.listdir(path.parent) == ["corpus.txt"]
     assert list((tmp_path / "elsewhere").rglob("tokens.bin"))
-    path.with_name("corpus.txt.tokens").write_text("in the way")
+    path.with_name("corpus.txt.bertwright").write_text("in the way")
     dataset = LineByLineTextDataset(tokenizer, path, 32)
     assert tmp_path not in dataset.folder.parents
     assert len(dataset) == len(LINES)
@@ -365,5 +376,7 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
         TextDatasetForNextSentencePrediction(tokenizer, path, 32, nsp_probability=2)
     with pytest.raises(RecipeError, match="ssp_probability is a share between 0 and 1, not -1"):
         TextDatasetForSameSentencePrediction(tokenizer, path, 32, ssp_probability=-1)
+    with pytest.raises(RecipeError, match="what a tokenizer without a longest length says"):
+        TextDatasetForNextSentencePrediction(tokenizer, path, tokenizer.model_max_length)
     with pytest.raises(InputError, match="wrap it: PreTrainedTokenizerFast"):
         LineByLineTextDataset(tokenizer.backend_tokenizer, path, 32)

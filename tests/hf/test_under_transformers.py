@@ -34,7 +34,7 @@ from bertwright import (
     TextDatasetForSameSentencePrediction,
 )
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
@@ -78,11 +78,11 @@ def test_pairs_pretrain_bert(tmp_path: Path, corpus: Path, kind: Any, collate: A
     tokenizer = made("wordpiece")
     dataset = kind(tokenizer, corpus, 32)
     model = bert(BertForPreTraining)
-    before = model.cls.seq_relationship.weight.clone()
+    before = model.get_parameter("cls.seq_relationship.weight").clone()
     losses = trained(model, tmp_path / "run", collate(tokenizer, mlm=True, mlm_probability=0.15), dataset)
     assert len(losses) == 3
     assert 4 < losses[0] < 10
-    assert not torch.equal(before, model.cls.seq_relationship.weight)
+    assert not torch.equal(before, model.get_parameter("cls.seq_relationship.weight"))
 
 
 @pytest.mark.parametrize("collate", [DataCollatorForLanguageModeling, DataCollatorForWholeWordMask])

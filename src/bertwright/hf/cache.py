@@ -1,7 +1,7 @@
 """Token ids in memory-mapped folders beside the text that they are of.
 
     corpus.txt
-    corpus.txt.tokens/
+    corpus.txt.bertwright/
         lock
         CONTENT-KIND-SETTINGS/      manifest.json, and a part of a token store: tokens.bin outline.bin index.bin
 
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import __version__
 from ..data.store import Part
 from ..data.writer import HashedFile, PartWriter, dtype_for
 from ..errors import InputError, StoreError
@@ -36,7 +37,8 @@ try:
 except ImportError:  # Windows: two processes may do the same work twice
     fcntl = None
 
-_VERSION = 1
+CACHE = ".bertwright"
+"""What is added to the name of a text for that of the folder of its ids."""
 _PART = "text"
 _FILES = ("tokens", "outline", "index", "labels")
 
@@ -62,8 +64,8 @@ def text_at(path: Path, files: tuple[Path, ...], cache_dir: str | os.PathLike[st
         except OSError as error:
             raise InputError(f"{file}: cannot be read: {error.strerror or error}") from None
     place = Path(os.path.abspath(path))
-    elsewhere = f"{place.name}.{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}.tokens"
-    beside = Path(cache_dir) / elsewhere if cache_dir is not None else place.with_name(f"{place.name}.tokens")
+    elsewhere = f"{place.name}.{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}{CACHE}"
+    beside = Path(cache_dir) / elsewhere if cache_dir is not None else place.with_name(f"{place.name}{CACHE}")
     folder = beside if _writable(beside) else Path(_temporary()) / elsewhere
     folder.mkdir(parents=True, exist_ok=True)
     return Text(files, digest.hexdigest(), folder)
@@ -74,7 +76,7 @@ def mapped(text: Text, kind: str, settings: Mapping[str, Any], size: int, fill: 
 
     `kind` and `settings` are all that it depends on besides the text; `size` is that of the vocabulary.
     """
-    said = json.dumps([_VERSION, dict(settings)], sort_keys=True)
+    said = json.dumps([__version__, dict(settings)], sort_keys=True)
     name = f"{text.sha256[:16]}-{kind}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     out = text.folder / name
     with _alone(text.folder):

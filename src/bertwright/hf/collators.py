@@ -22,7 +22,7 @@ from ..data.pack import pack
 from ..errors import InputError, RecipeError
 from ..flow import Example, Vocabulary
 from ..seeds import Draws, key_of
-from ..tasks.mlm import MaskedLM
+from ..tasks.mlm import MaskedLM, ordinary_ids
 from .padding import ATTENTION, IDS, SPECIAL, array, as_kind, check_kind, padded
 from .tokenizing import as_transformers, vocabulary_of
 
@@ -96,7 +96,7 @@ class DataCollatorForLanguageModeling:
             rate=float(self.mlm_probability),
             unit="word" if self.whole_word_mask else "token",
             mask=float(self.mask_replace_prob),
-            random=float(self.random_replace_prob),
+            random=float(self.random_replace_prob) if len(ordinary_ids(self._vocabulary)) else 0.0,
         )
 
     def _hidden(

@@ -30,6 +30,7 @@ from .tokenizing import fingerprint, vocabulary_of
 NEXT_SENTENCE, SENTENCE_ORDER = "next_sentence_label", "sentence_order_label"
 LEAST_ROOM = 4
 """Tokens of two segments that are worth asking about."""
+_LONGEST = 1 << 20
 TASKS_FRAME = 3
 """Special tokens that a task leaves room for."""
 
@@ -39,6 +40,11 @@ class PairDataset(MappedDataset):
 
     def __init__(self, tokenizer: Any, block_size: int, task: PairTask, label: str, seed: int) -> None:
         super().__init__(tokenizer, block_size, segments=2, least=LEAST_ROOM)
+        if block_size > _LONGEST:
+            raise RecipeError(
+                f"block_size is {block_size}, which is what a tokenizer without a longest length says; "
+                f"accepted is what the model takes, such as 128 or 512, and at most {_LONGEST}"
+            )
         self.task = task
         """The objective that the pairs and their labels are of."""
         self._label = label

@@ -11,6 +11,7 @@ import numpy as np
 from ..data.writer import PartWriter
 from ..errors import InputError
 from ..text.sources import Source, Tally, lines, opened, reporting
+from .cache import CACHE
 
 Stream = Iterable[str | None]
 """Lines of text, and None where a document ends."""
@@ -39,10 +40,16 @@ def files_in(given: str | os.PathLike[str], name: str) -> tuple[Path, ...]:
     if not folder.is_dir():
         found = "is a file" if folder.is_file() else "is not there"
         raise InputError(f"{folder}: {name} {found}; accepted is a folder of text files in UTF-8")
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not any(path.stat().st_size for path in found):
+    found = tuple(path for path in sorted(folder.rglob("*")) if path.is_file() and _is_text(path.relative_to(folder)))
+    filled = tuple(path for path in found if path.stat().st_size)
+    if not filled:
         raise InputError(f"{folder}: {name} holds no file with text")
-    return tuple(path for path in found if path.stat().st_size)
+    return filled
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file in a folder is neither hidden nor in the cache of another one's ids."""
+    return not path.name.startswith(".") and not any(folder.endswith(CACHE) for folder in path.parts[:-1])
 
 
 def by_line(files: Sequence[Path]) -> Stream:

@@ -59,7 +59,8 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
             if not name.endswith("_file") and name != "name_or_path"
         }
         content = {"kind": type(tokenizer).__name__, "entries": tokenizer.get_vocab(), "settings": settings}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    whole = [content, tokenizer.split_special_tokens]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
@@ -80,10 +81,12 @@ def _begins_word(
     tokenizer: PreTrainedTokenizerBase, entries: dict[str, int], special: set[int]
 ) -> Callable[[np.ndarray], np.ndarray]:
     content = _content(tokenizer) if tokenizer.is_fast else _guessed_content(entries)
-    if content is None:
+    if content is None or not special:
         return every_token
     words = lru_cache(maxsize=1)(lambda: Words(entries, special, content))
-    return lambda ids: words()(ids)
+    size, border = max(entries.values()) + 1, min(special)
+    # An id that the tokenizer does not have is a word of its own, as a special token is.
+    return lambda ids: words()(np.where(ids < size, ids, border))
 
 
 def _content(tokenizer: Any) -> dict[str, Any]:
