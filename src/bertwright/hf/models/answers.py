@@ -92,8 +92,8 @@ class ForSequenceClassification(_Answering):
         if given.numel() != torch.Size(expected).numel() or (problem == SINGLE and given.is_floating_point()):
             numbers = "whole numbers" if problem == SINGLE else "numbers"
             raise InputError(
-                f"labels is {list(given.shape)} of {given.dtype}, and {problem} with num_labels {several} takes {numbers} "
-                f"{list(expected)}"
+                f"labels is {list(given.shape)} of {given.dtype}, and {problem} with num_labels {several} takes "
+                f"{numbers} {list(expected)}"
             )
         if problem == SINGLE:
             what = f"the model has {several} classes (num_labels)"
