@@ -282,7 +282,19 @@ class TestBadInput:
     def test_labels_of_another_shape_or_none(self, config: BertConfig, inputs: dict[str, Tensor]) -> None:
         ones = torch.ones(3).long()
         model = models.BertForSequenceClassification(config)
-        self.refuses(r"labels is \[3\], and .* takes \[4\]", errors.InputError, model, **inputs, labels=ones)
+        self.refuses(
+            r"labels is \[3\] of torch.int64, and .* takes whole numbers \[4\]",
+            errors.InputError,
+            model,
+            **inputs,
+            labels=ones,
+        )
+        config.num_labels = 3
+        model = models.BertForSequenceClassification(config)
+        halves = torch.full((4,), 0.5)
+        self.refuses(r"labels is \[4\] of .* takes numbers \[4, 3\]", errors.InputError, model, **inputs, labels=halves)
+        assert model(**inputs, labels=torch.tensor([0, 2, 1, 1])).loss > 0
+        self.refuses("of torch.float32, and single_label", errors.InputError, model, **inputs, labels=halves)
         words = models.BertForMaskedLM(config)
         self.refuses(r"labels is \[3\], and input_ids \[4, 9\]", errors.InputError, words, **inputs, labels=ones)
         self.refuses("has no loss without labels: labels", errors.InputError, words.losses, **inputs)

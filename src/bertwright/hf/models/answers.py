@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from transformers.modeling_outputs import (
 )
 
 from ...errors import InputError
-from ...flow import Batch
+from ...flow import Batch, Loss
 from ...tasks.base import Task
 from ...tasks.choice import Choice
 from ...tasks.classify import Classify
@@ -87,32 +86,41 @@ class ForSequenceClassification(_Answering):
         if not labels:
             return self.native.task, batch
         given, several = labels["labels"], self.num_labels
-        if self.config.problem_type is None:
-            inferred = MULTI if several > 1 and given.is_floating_point() else _problem(self.config)
-            self.config.problem_type = inferred  # type: ignore[assignment]  # one of the three
-        problem = self.config.problem_type
-        task = Regress() if problem == REGRESSION else self.task_of(self.config)
+        inferred = MULTI if several > 1 and given.is_floating_point() else _problem(self.config)
+        problem = self.config.problem_type or inferred
         expected = (len(batch),) if problem == SINGLE or several == 1 else (len(batch), several)
-        if given.numel() != torch.Size(expected).numel():
+        if given.numel() != torch.Size(expected).numel() or (problem == SINGLE and given.is_floating_point()):
+            numbers = "whole numbers" if problem == SINGLE else "numbers"
             raise InputError(
-                f"labels is {list(given.shape)}, and {problem} with num_labels {several} takes {list(expected)}"
+                f"labels is {list(given.shape)} of {given.dtype}, and {problem} with num_labels {several} takes "
+                f"{numbers} {list(expected)}"
             )
         if problem == SINGLE:
             what = f"the model has {several} classes (num_labels)"
             refuse_outside("labels", given.flatten(), several, what, ignored=True)
+        self.config.problem_type = problem  # type: ignore[assignment]  # one of the three
+        task = Regress() if problem == REGRESSION else self.task_of(self.config)
+        if problem == SINGLE:
             return task, at_labels(batch, task.name, batch.firsts, given.flatten().long())
         return task, batch.labelled(task.name, batch.firsts, given.view(expected).float())
 
-    def counted(self, batch: Batch) -> dict[str, int]:
-        """Rows; of a regression with several scores a row, scores."""
-        scores = {name: labels.values.numel() for name, labels in batch.labels.items()}
-        return scores if self.config.problem_type == REGRESSION else batch.counts
+    def losses(self, **inputs: Tensor) -> Loss:
+        return self._of_each(super().losses(**inputs))
 
-    def mean(self, loss: Any, batch: Batch, asked: Asked) -> Tensor:
-        """Of several labels a row a step counts each one, and the loss is their mean."""
-        if self.config.problem_type == MULTI and asked.num_items_in_batch is not None:
-            asked = replace(asked, num_items_in_batch=asked.num_items_in_batch / self.num_labels)
-        return super().mean(loss, batch, asked)
+    def counted(self, batch: Batch) -> dict[str, int]:
+        """Rows; with several labels or scores a row, each of these."""
+        if self.config.problem_type == SINGLE:
+            return super().counted(batch)
+        return {name: labels.values.numel() for name, labels in batch.labels.items()}
+
+    def mean(self, loss: Loss, batch: Batch, asked: Asked) -> Tensor:
+        return super().mean(self._of_each(loss), batch, asked)
+
+    def _of_each(self, loss: Loss) -> Loss:
+        """Summed over labels where a row has several: the task sums their mean."""
+        if self.config.problem_type != MULTI:
+            return loss
+        return loss._replace(totals={name: total * self.num_labels for name, total in loss.totals.items()})
 
     def output(self, task: Task, batch: Batch, grid: Grid, asked: Asked) -> SequenceClassifierOutput:
         one, said, _ = self.said(task, batch, grid, asked)
@@ -165,7 +173,7 @@ class ForQuestionAnswering(_Answering):
                 batch = batch.labelled(name, batch.firsts, _placed(label, labels[label], batch, grid))
         return self.native.task, batch
 
-    def losses(self, **inputs: Tensor) -> Any:
+    def losses(self, **inputs: Tensor) -> Loss:
         task, batch = self._labelled(inputs)
         batch = batch.to(self.device)
         return task.loss(Given(self.core, self.core(batch)), self.native.head, _counted_anew(batch))  # type: ignore[arg-type]

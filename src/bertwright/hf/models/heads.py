@@ -69,6 +69,9 @@ class Head(Face):
     accepts_loss_kwargs: ClassVar[bool] = True
     """To transformers' Trainer: the loss can be divided by the labels of the whole step, `num_items_in_batch`."""
 
+    shares_words: ClassVar[bool] = False
+    """Whether it predicts tokens, by the word embeddings."""
+
     native: Model
 
     def __init__(self, config: PretrainedConfig, *, encoder: Encoder | None = None) -> None:
@@ -101,9 +104,6 @@ class Head(Face):
 
     @abstractmethod
     def output(self, task: Task, batch: Batch, grid: Grid, asked: Asked) -> ModelOutput: ...
-
-    shares_words: ClassVar[bool] = False
-    """Whether it predicts tokens, by the word embeddings."""
 
     @property
     def encoder(self) -> Encoder:
