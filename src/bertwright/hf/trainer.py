@@ -41,7 +41,9 @@ from .weighing import Weighing
 class Trainer(Weighing, Reporting):
     """Trains any module whose forward returns a loss, and says how good it is.
 
-    The arguments are those of transformers' class; `tokenizer` is the older name of `processing_class`. A step's
+    The arguments are those of transformers' class, beyond the first seven by name: `compute_metrics`,
+    `compute_loss_func`, `callbacks`, `optimizers`, `optimizer_cls_and_kwargs` and `preprocess_logits_for_metrics`;
+    `tokenizer` is the older name of `processing_class`. A step's
     gradient and logged loss do not depend on how it is split: every mean is weighed by the predictions that it is over,
     and a subclass' `compute_loss` gives the mean over its micro-batch, for which `num_items_in_batch` is the count. A
     run that is resumed equals one that was not broken off, bit for bit, also where the collator draws. A
@@ -67,6 +69,7 @@ class Trainer(Weighing, Reporting):
         if model is None and model_init is None:
             raise RunError("Trainer has no model: pass model=, or model_init= that makes one")
         self.args = TrainingArguments.of(args or TrainingArguments("tmp_trainer"))
+        self.args.prediction_loss_only |= bool(named.get("prediction_loss_only"))
         logging.set_verbosity(self.args.get_process_log_level())
         enable_full_determinism(self.args.seed) if self.args.full_determinism else set_seed(self.args.seed)
         self.model_init = model_init
