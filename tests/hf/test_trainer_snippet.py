@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import Examples, model
-from transformers import BertForMaskedLM, BertForPreTraining, default_data_collator
+from tiny import Examples, model, trainer
+from transformers import (
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertTokenizer,
+    DataCollatorWithPadding,
+    default_data_collator,
+)
 
 
 @pytest.mark.parametrize("kind", [BertForMaskedLM, BertForPreTraining])
@@ -33,3 +39,12 @@ def test_it_runs_as_it_stands(kind: Any, tmp_path: Path) -> None:
     assert trainer.state.global_step == 6
     again = kind.from_pretrained(tmp_path / "model")
     assert all((a == b).all() for a, b in zip(own.parameters(), again.parameters(), strict=True))
+
+
+def test_the_collators_tokenizer_is_saved_with_the_model(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(chr(97 + letter) for letter in range(26))]
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
+    collator = DataCollatorWithPadding(tokenizer)
+    one = trainer(tmp_path, model(), Examples(size=4), data_collator=collator, max_steps=1)
+    one.save_model(str(tmp_path / "model"))
+    assert BertTokenizer.from_pretrained(tmp_path / "model").get_vocab() == tokenizer.get_vocab()

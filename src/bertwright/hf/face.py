@@ -22,6 +22,7 @@ class Face(ABC):
     args: TrainingArguments
     model: Any
     processing_class: Any
+    data_collator: Callable[[list[Any]], Any]
     model_init: Callable[..., nn.Module] | None
     train_dataset: Any
     state: TrainerState

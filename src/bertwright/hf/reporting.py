@@ -43,15 +43,21 @@ class Reporting(Face):
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Writes a Hugging Face checkpoint with the tokenizer, into the output folder by default."""
+        """Writes a Hugging Face checkpoint, with the tokenizer or the collator's; by default into the output folder."""
         path = Path(output_dir or self.args.home)
         if isinstance(self.model, Model):
             native.save_natively(self.args.home, path)
             return
-        saving.write_model(self.model, self.processing_class, path)
+        saving.write_model(self.model, self._tokenizing, path)
         write_text(path / saving.ARGUMENTS, self.args.to_json_string() + "\n")
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub("Model save")
+
+    @property
+    def _tokenizing(self) -> Any:
+        if self.processing_class is not None:
+            return self.processing_class
+        return getattr(self.data_collator, "tokenizer", None)
 
     def save_state(self) -> None:
         """Writes `trainer_state.json` into the output folder."""
@@ -66,7 +72,7 @@ class Reporting(Face):
 
     def push_to_hub(self, commit_message: str = "End of training", token: str | None = None, **more: Any) -> Any:
         """Writes the model into the output folder and uploads it to the Hub, as `hub_model_id` or the folder's name."""
-        saving.write_model(self.model, self.processing_class, self.args.home)
+        saving.write_model(self.model, self._tokenizing, self.args.home)
         return self._upload(self.args.home, commit_message, token=token, **more)
 
     def _upload(self, folder: Path, message: str, token: str | None = None, **more: Any) -> Any:
