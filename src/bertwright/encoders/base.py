@@ -70,6 +70,10 @@ class Encoder(nn.Module, Architecture):
     def pooler(self) -> nn.Module:
         """A fresh part for heads: the first tokens' vectors [S, H] -> [S, H]."""
 
+    def choice_pooler(self) -> nn.Module:
+        """A fresh part as `pooler`, for heads that weigh sequences against each other; by default it is that."""
+        return self.pooler()
+
     def token_pooler(self) -> nn.Module:
         """A fresh part for heads on tokens [M, H] -> [M, H], where transformers has one; by default nothing changes."""
         return nn.Identity()

@@ -73,8 +73,14 @@ class Electra(Encoder):
         return postnorm.through(self.layers, self.project(self.embedded(batch)), batch)
 
     def pooler(self) -> GeluPooler:
+        return self._pooler("classifier.dense")
+
+    def choice_pooler(self) -> GeluPooler:
+        return self._pooler("sequence_summary.summary")
+
+    def _pooler(self, name: str) -> GeluPooler:
         pooler = GeluPooler(self.config.hidden_size, self.head_dropout)
-        called(pooler.dense, "classifier.dense")
+        called(pooler.dense, name)
         return pooler
 
     def pair_pooler(self) -> Pooler:

@@ -21,6 +21,10 @@ class Inspected(NamedTuple):
     text: str
     facts: dict[str, Any]
 
+    def with_more(self, text: str, **facts: Any) -> Inspected:
+        """With more lines, and more facts."""
+        return Inspected(f"{self.text}\n{text}", self.facts | facts)
+
 
 def inspected(path: str) -> Inspected:
     """Looks at a path. Raises StoreError or CheckpointError when it is neither a store nor a checkpoint nor a run."""

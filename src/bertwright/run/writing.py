@@ -5,28 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import transformers
-from transformers import PreTrainedModel
-from transformers.utils import logging
 
-from ..data.pack import pack
 from ..encoders import exchange
 from ..errors import RunError
 from ..files import write_text
-from ..flow import Example
-from ..seeds import generator
-from ..tasks.mlm import ordinary_ids
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
+from . import theirs
 from .card import card
 from .provenance import Provenance
 from .spec import Recipe
 
 TOLERANCE = 1e-4
 """The largest difference in a logit, in fp32, that is put down to rounding."""
-LENGTH = 160
-"""Tokens in the sequences that are compared: more than local attention sees."""
 
 
 def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance) -> None:
@@ -65,40 +57,20 @@ def write_card(path: Path, recipe: Recipe, provenance: Provenance, model: Model,
     write_text(path / "README.md", card(recipe, provenance, architecture(model), pipeline, mistakes))
 
 
-@torch.no_grad()
 def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
     """Loads what was written with transformers and compares the logits, or the vectors where there is no head.
 
     Raises RunError when they differ, which would be a fault of bertwright.
     """
-    model.eval()
-    length = min(LENGTH, model.encoder.config.max_position_embeddings)
-    words = ordinary_ids(tokenizer.vocabulary)
-    ids = [generator("check", row).choice(words, length - 2) for row in range(2)]
-    examples = [tokenizer.vocabulary.single(row) for row in ids]
-    examples = [Example.joined(examples, {})] if model.task.several else examples
-    batch = pack(examples, tokenizer.vocabulary)
-    device = next(model.parameters()).device
-    ours = model.task.logits(model.encoder, model.head, model.task.asks(batch).to(device))
-    ours |= {"vectors": model.encoder(batch.to(device))}
-    shape = (*(1,) * model.task.several, 2, length)
-    companions = {path / folder: one.architecture for folder, one in model.task.companions(model.encoder).items()}
-    for folder, kind in {path: architecture(model), **companions}.items():
-        said = _read_back(folder, kind).eval()(input_ids=batch.ids.view(shape))
-        expected = {key: value for key, value in said.items() if key.endswith("logits")} or {"vectors": said[0]}
-        for key, logits in expected.items():
-            alike = [own.cpu().view(logits.shape) for own in ours.values() if own.numel() == logits.numel()]
-            differ = [float((logits - own).abs().max()) for own in alike]
-            if not any(difference < TOLERANCE for difference in differ):
-                raise RunError(f"{folder}: transformers reads other {key} from it than were written (by {differ})")
+    batch = theirs.sample(tokenizer.vocabulary, model.encoder.config, model.task.several)
+    ours = theirs.ours(model, batch)
+    for folder, kind in kinds(path, model).items():
+        for key, apart in theirs.differences(theirs.loaded(folder, kind).model, model, batch, ours).items():
+            if not apart.largest < TOLERANCE:
+                raise RunError(f"{folder}: transformers reads other {key} from it than were written (by {apart[0]})")
 
 
-def _read_back(path: Path, kind: str) -> PreTrainedModel:
-    """transformers' model, without its report on tensors of heads that it has no class for."""
-    logging.disable_progress_bar()
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        return getattr(transformers, kind).from_pretrained(path)
-    finally:
-        logging.set_verbosity(before)
+def kinds(path: Path, model: Model) -> dict[Path, str]:
+    """transformers' class for each folder of a checkpoint: of its own, and those of its companions inside it."""
+    companions = model.task.companions(model.encoder)
+    return {path: architecture(model), **{path / folder: one.architecture for folder, one in companions.items()}}

@@ -16,7 +16,6 @@ from ..encoders.base import Encoder
 from ..encoders.naming import called
 from ..errors import InputError
 from ..flow import Batch, Example, Loss, Row
-from ..nn.dropout import Dropout
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
@@ -90,7 +89,7 @@ class Choice(LabelledTask):
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output: transformers' ...ForMultipleChoice."""
         output = called(nn.Linear(encoder.config.hidden_size, 1), "classifier")
-        return pooled_head(encoder, output, Dropout(encoder.head_dropout))
+        return pooled_head(encoder.choice_pooler(), encoder.head_dropout, output)
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[examples, endings] with nothing where an example has fewer of them."""

@@ -18,7 +18,6 @@ from ..encoders.base import Encoder
 from ..encoders.naming import called
 from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Row
-from ..nn.dropout import Dropout
 from ..sums import ratio
 from .base import LabelledTask, Verdict, Verdicts
 from .fields import classes_of, known, label_of, labelled, named_classes, numbers_first, where
@@ -129,7 +128,7 @@ class ClassTask(PooledTask, LabelledTask):
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
         output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), encoder.classifier_name)
-        return pooled_head(encoder, output, Dropout(encoder.head_dropout))
+        return pooled_head(encoder.pooler(), encoder.head_dropout, output)
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Loss in nats a row, without weights; accuracy, macro F1 over the classes that occur, Matthews correlation."""

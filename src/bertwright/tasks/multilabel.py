@@ -17,7 +17,6 @@ from ..encoders.base import Encoder
 from ..encoders.naming import called
 from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Loss, Row
-from ..nn.dropout import Dropout
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
@@ -118,7 +117,7 @@ class MultiLabel(LabelledTask):
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
         output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), encoder.classifier_name)
-        return pooled_head(encoder, output, Dropout(encoder.head_dropout))
+        return pooled_head(encoder.pooler(), encoder.head_dropout, output)
 
     def asks(self, batch: Batch) -> Batch:
         return batch.labelled(self.name, batch.firsts, batch.firsts.new_zeros(len(batch), len(self.classes)).float())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..encoders.base import Encoder
 from ..flow import Batch, Example, Loss
+from ..nn.dropout import Dropout
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import occurrences
@@ -61,7 +62,6 @@ class PooledTask(Task):
         return sums[f"{self.name}.loss"], sums[f"{self.name}.confusion"].double()
 
 
-def pooled_head(encoder: Encoder, output: nn.Linear, dropout: nn.Module | None = None) -> nn.Sequential:
-    """The pooler, dropout where there is some, and `output`: [S, H] -> [S, C]."""
-    parts = {"pooler": encoder.pooler(), "dropout": dropout, "output": output}
-    return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part is not None))
+def pooled_head(pooler: nn.Module, dropout: float, output: nn.Linear) -> nn.Sequential:
+    """A pooler, dropout, and `output`: [S, H] -> [S, C]."""
+    return nn.Sequential(OrderedDict(pooler=pooler, dropout=Dropout(dropout), output=output))

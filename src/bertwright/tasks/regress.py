@@ -14,7 +14,6 @@ from transformers import PretrainedConfig
 from ..encoders.base import Encoder
 from ..encoders.naming import called
 from ..flow import Batch, Example, Loss, Row
-from ..nn.dropout import Dropout
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import correlation, ratio
@@ -61,7 +60,7 @@ class Regress(LabelledTask):
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output: transformers' ...ForSequenceClassification with one label."""
         output = called(nn.Linear(encoder.config.hidden_size, 1), encoder.classifier_name)
-        return pooled_head(encoder, output, Dropout(encoder.head_dropout))
+        return pooled_head(encoder.pooler(), encoder.head_dropout, output)
 
     def asks(self, batch: Batch) -> Batch:
         return batch.labelled(self.name, batch.firsts, torch.zeros(len(batch), device=batch.ids.device))
