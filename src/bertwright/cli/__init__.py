@@ -9,6 +9,7 @@ import traceback
 import typer
 
 from ..errors import BertwrightError
+from ..openmp import sleep_soon
 from . import options
 from .bench import bench
 from .evaluate import evaluate
@@ -41,11 +42,7 @@ def root(context: typer.Context, version: options.Version = False) -> None:
 
 def main() -> None:
     """The console script. Ends with 0, with 2 and one line on what a person can mend, or as a signal asks."""
-    # Threads that wait for each other spin for some microseconds and then sleep. Spinning on, as is OpenMP's habit, is
-    # three times slower as soon as another program wants a core, sleeping at once a tenth slower on an idle machine.
-    # Both are read when torch is loaded; where the person has set the policy, it stays.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    sleep_soon()
     try:
         status = app(standalone_mode=False) or 0
         sys.stdout.flush()

@@ -19,6 +19,7 @@ from transformers.trainer_utils import SaveStrategy, TrainOutput, speed_metrics
 from ..data.ahead import on_demand
 from ..errors import RunError
 from ..train.loop import Loop, Step
+from ..train.memory import keep_memory
 from ..train.optim import Several
 from ..train.precision import resolve
 from . import saving
@@ -64,6 +65,7 @@ class Training:
     def go(self, checkpoint: Path | None) -> TrainOutput:
         """All steps, from a checkpoint where there is one."""
         trainer, args = self.trainer, self.trainer.args
+        keep_memory()
         self._begin_state()
         trainer.create_optimizer()
         trainer.create_scheduler(self.steps, trainer.optimizer)
