@@ -135,6 +135,8 @@ class Batch:
     """What the host drew, by each example's own key, for what only the device can decide."""
     sizes: tuple[int, ...] = ()
     """How many sequences each of its examples has, known on the host; (): one each."""
+    padding: int = 0
+    """How many sequences at the end are there to make up a number of tokens: nothing reads them."""
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -34,7 +34,8 @@ class Grids:
     shapes: tuple[tuple[int, int], ...]
     """(rows, width) of each grid"""
     slots: Tensor | None
-    """[K] the place of each vector among those of all grids; None where the vectors fill one grid in order."""
+    """[K] the place of each vector among those of all grids; None where the vectors fill one grid in order. There may
+    be fewer than vectors: those behind are padding, which gets zeros and sends nothing back."""
     fill: Tensor | None
     """[sum of rows x width] the vector in each place: another of the same sequence where there is none."""
 
@@ -46,11 +47,11 @@ class Grids:
         for part, shape in zip(parts, self.shapes, strict=True):
             yield part.view(*shape, *part.shape[1:]).transpose(1, 2)
 
-    def gather(self, parts: Sequence[Tensor]) -> Tensor:
-        """[rows, h, width, d] of each grid -> [K, h, d]"""
+    def gather(self, parts: Sequence[Tensor], count: int) -> Tensor:
+        """[rows, h, width, d] of each grid -> [K, h, d] for `count` vectors"""
         flat = [part.transpose(1, 2).flatten(0, 1) for part in parts]
         whole = torch.cat(flat) if len(flat) > 1 else flat[0]
-        return whole if self.slots is None else _Gather.apply(whole, self.slots)  # type: ignore[return-value]
+        return whole if self.slots is None else _Gather.apply(whole, self.slots, count)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,11 @@ class Layout:
             masks: tuple[Tensor | None, ...] = (None,)
             order = list(range(len(batch)))
         else:
-            order = sorted(range(len(batch)), key=lambda s: -batch.lengths[s])
+            order = sorted(range(len(batch) - batch.padding), key=lambda s: -batch.lengths[s])
             shapes = _grouped([batch.lengths[s] for s in order], on_cpu)
             if on_cpu:
                 order, shapes = _evened(order, shapes)
-            lengths = torch.tensor(batch.lengths)
+            lengths = torch.tensor(batch.lengths[: len(order)])
             tokens, masks = grids_of(lengths, torch.tensor(order), shapes, batch.ids.device)
         if batch.reads is None:
             return cls(tokens, None, masks, varlen=Varlen.of(batch))
@@ -127,7 +128,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, p: floa
         queries, masks = layout.reads, layout.read_masks or masks
     product = _matmul if query.device.type == "cpu" else _fused
     grids = zip(queries.spread(query), keys.spread(key), keys.spread(value), masks, strict=True)
-    return queries.gather([product(q, k, v, mask, p) for q, k, v, mask in grids])
+    return queries.gather([product(q, k, v, mask, p) for q, k, v, mask in grids], len(query))
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float) -> Tensor:
@@ -235,11 +236,12 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
+        ctx.count = len(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (slots,) = ctx.saved_tensors
-        return grads[0].index_select(0, slots), None, None
+        return _taken(grads[0], slots, ctx.count), None, None
 
 
 class _Overlap(torch.autograd.Function):
@@ -269,15 +271,26 @@ class _Gather(torch.autograd.Function):
     """Vectors back out of their places; each is read once, so their gradients are copied and not added."""
 
     @staticmethod
-    def forward(x: Tensor, slots: Tensor) -> Tensor:
-        return x.index_select(0, slots)
+    def forward(x: Tensor, slots: Tensor, count: int) -> Tensor:
+        return _taken(x, slots, count)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
         ctx.places = len(inputs[0])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (slots,) = ctx.saved_tensors
-        return grads[0].new_zeros(ctx.places, *grads[0].shape[1:]).index_copy_(0, slots, grads[0]), None
+        whole = grads[0].new_zeros(ctx.places, *grads[0].shape[1:])
+        return whole.index_copy_(0, slots, grads[0][: len(slots)]), None, None
+
+
+def _taken(x: Tensor, slots: Tensor, count: int) -> Tensor:
+    """[count, ...] of x at the `slots`; zeros behind."""
+    if len(slots) == count:
+        return x.index_select(0, slots)
+    found = x.new_empty(count, *x.shape[1:])
+    torch.index_select(x, 0, slots, out=found[: len(slots)])
+    found[len(slots) :] = 0
+    return found

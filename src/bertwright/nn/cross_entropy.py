@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .linear import product
 from .rounding import rounded
 
 _COLUMNS = 32
@@ -54,8 +55,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             x = F.pad(x, (0, 0, 0, rounded(rows) - rows))
         narrow, table = x.to(dtype), weight.to(dtype)
         with torch.autocast(where, enabled=False):
-            logits = F.linear(narrow, table, bias.to(dtype))
-        hit, rival = _hit_and_rival(logits[:rows], targets[:, None])
+            logits = product(narrow, table, bias.to(dtype))
+        places = torch.arange(rows, device=x.device) * logits.shape[1] + targets
+        hit, rival = _hit_and_rival(logits[:rows], places)
         right = (hit > rival).float() + 0.5 * (hit == rival)
         correct = right.sum()
         shares = torch.softmax(logits, -1, out=logits)
@@ -65,7 +67,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             shares[rows:] = 0
             if z_loss:
                 shares[:rows] *= (1 + 2 * z_loss * normaliser)[:, None].to(dtype)
-            shares[torch.arange(rows, device=x.device), targets] -= 1
+            shares.view(-1)[places] -= 1
             ctx.save_for_backward(shares, narrow, table)
             ctx.rows, ctx.types = rows, (x.dtype, weight.dtype, bias.dtype)
         total = nats + z_loss * normaliser.square().sum() if z_loss else nats.clone()
@@ -77,7 +79,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         shares, narrow, table = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
         x_type, weight_type, bias_type = ctx.types
-        to_x = (shares @ table)[: ctx.rows].to(x_type).mul_(grads[0]) if of_x else None
+        to_x = product(shares, table.t(), None)[: ctx.rows].to(x_type).mul_(grads[0]) if of_x else None
         if not of_weight and not of_bias:
             return to_x, None, None, None, None
         # The bias is a weight on a column of ones: an eighth more of this product takes a CPU a third of the time of a
@@ -90,13 +92,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return to_x, to_weight, to_bias, None, None
 
 
-def _hit_and_rival(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """[M] the logit at each row's target [M, 1], and the largest one elsewhere."""
-    hit = logits.gather(1, targets)
-    logits.scatter_(1, targets, float("-inf"))
+def _hit_and_rival(logits: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """[M] the logit at each row's target, which is at `places` [M] of all logits in a row, and the largest elsewhere.
+
+    Through a flat view: torch's scatter copies all M x V logits, which takes as long as the softmax.
+    """
+    flat = logits.view(-1)
+    hit = flat[places]
+    flat.index_fill_(0, places, float("-inf"))
     rival = _largest(logits)
-    logits.scatter_(1, targets, hit)
-    return hit.squeeze(1), rival
+    flat.index_copy_(0, places, hit)
+    return hit, rival
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from .cross_entropy import TokenLoss, linear_cross_entropy
 from .dropout import Dropout
 from .layers import Activation
+from .linear import Linear, linear
 from .rounding import in_even_rows
 
 
@@ -17,7 +18,7 @@ class Pooler(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden, hidden)
+        self.dense = Linear(hidden, hidden)
 
     def forward(self, first: Tensor) -> Tensor:
         """[S, H] -> [S, H]"""
@@ -29,7 +30,7 @@ class NormPooler(nn.Module):
 
     def __init__(self, hidden: int, eps: float, activation: Activation) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden, hidden, bias=False)
+        self.dense = Linear(hidden, hidden, bias=False)
         self.norm = nn.LayerNorm(hidden, eps, bias=False)
         self.activation = activation
 
@@ -43,7 +44,7 @@ class GeluPooler(nn.Module):
 
     def __init__(self, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden, hidden)
+        self.dense = Linear(hidden, hidden)
         self.dropout = Dropout(dropout)
 
     def forward(self, first: Tensor) -> Tensor:
@@ -68,14 +69,14 @@ class Predictor(nn.Module):
         width: int | None = None,
     ) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden, width or hidden, bias=inner_biases)
+        self.dense = Linear(hidden, width or hidden, bias=inner_biases)
         self.norm = nn.LayerNorm(width or hidden, eps, bias=inner_biases)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         self.activation = activation
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """[M, H] and the word embeddings [V, E] -> logits [M, V]"""
-        return F.linear(self._transformed(hidden), embedding, self.bias)
+        return linear(self._transformed(hidden), embedding, self.bias)
 
     def loss(self, hidden: Tensor, embedding: Tensor, targets: Tensor, z_loss: float) -> TokenLoss:
         """The summed cross-entropy of those logits at `targets` [M], without the logits."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .attention import Layout, attention
 from .dropout import Dropout
+from .linear import Linear, linear
 from .rotation import Rotation
 
 Activation = Callable[[Tensor], Tensor]
@@ -25,13 +25,13 @@ class PostNormLayer(nn.Module):
     def __init__(self, hidden: int, heads: int, intermediate: int, eps: float, activation: Activation) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(hidden, hidden)
-        self.key = nn.Linear(hidden, hidden)
-        self.value = nn.Linear(hidden, hidden)
-        self.attention_output = nn.Linear(hidden, hidden)
+        self.query = Linear(hidden, hidden)
+        self.key = Linear(hidden, hidden)
+        self.value = Linear(hidden, hidden)
+        self.attention_output = Linear(hidden, hidden)
         self.attention_norm = nn.LayerNorm(hidden, eps)
-        self.intermediate = nn.Linear(hidden, intermediate)
-        self.output = nn.Linear(intermediate, hidden)
+        self.intermediate = Linear(hidden, intermediate)
+        self.output = Linear(intermediate, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps)
         self.dropout = Dropout()
         self.attention_dropout = Dropout()
@@ -76,11 +76,11 @@ class PreNormLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.attention_norm: nn.Module = nn.LayerNorm(hidden, eps, bias=False)
-        self.query_key_value = nn.Linear(hidden, 3 * hidden, bias=False)
-        self.attention_output = nn.Linear(hidden, hidden, bias=False)
+        self.query_key_value = Linear(hidden, 3 * hidden, bias=False)
+        self.attention_output = Linear(hidden, hidden, bias=False)
         self.forward_norm = nn.LayerNorm(hidden, eps, bias=False)
-        self.input_and_gate = nn.Linear(hidden, 2 * intermediate, bias=False)
-        self.output = nn.Linear(intermediate, hidden, bias=False)
+        self.input_and_gate = Linear(hidden, 2 * intermediate, bias=False)
+        self.output = Linear(intermediate, hidden, bias=False)
         self.output_norm: nn.Module = nn.Identity()
         """For the last layer of a stack: what leaves it is normalised too."""
         self.dropout = Dropout()
@@ -107,7 +107,7 @@ class PreNormLayer(nn.Module):
     def _forwarded(self, x: Tensor) -> Tensor:
         # Two products, not the halves of one: working on every second row of memory costs a CPU more than that saves.
         for_input, for_gate = self.input_and_gate.weight.chunk(2)
-        gated = self.activation(F.linear(x, for_input)) * F.linear(x, for_gate)
+        gated = self.activation(linear(x, for_input, None)) * linear(x, for_gate, None)
         return self.output(self.dropout(gated))
 
     def _query_key_value(self, x: Tensor, rotation: Rotation, reads: Tensor | None) -> tuple[Tensor, ...]:
@@ -118,8 +118,8 @@ class PreNormLayer(nn.Module):
             query, key = rotation(both.unflatten(1, (2 * self.heads, -1))).chunk(2, 1)
             return query, key, value.unflatten(1, size)
         for_query, for_others = self.query_key_value.weight.split((x.shape[1], 2 * x.shape[1]))
-        query = F.linear(x[reads], for_query).unflatten(1, size)
-        key, value = F.linear(x, for_others).unflatten(1, (2 * self.heads, -1)).chunk(2, 1)
+        query = linear(x[reads], for_query, None).unflatten(1, size)
+        key, value = linear(x, for_others, None).unflatten(1, (2 * self.heads, -1)).chunk(2, 1)
         return rotation.at(reads)(query), rotation(key), value
 
 
@@ -131,6 +131,6 @@ def _looks(query: Tensor, key: Tensor, layout: Layout, marks: Tensor) -> Tensor:
 
 def _together(x: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
     """Several linear maps of the same input as one product."""
-    weight = torch.cat([linear.weight for linear in linears])
-    bias = torch.cat([linear.bias for linear in linears])
-    return F.linear(x, weight, bias).chunk(len(linears), 1)
+    weight = torch.cat([one.weight for one in linears])
+    bias = torch.cat([one.bias for one in linears])
+    return linear(x, weight, bias).chunk(len(linears), 1)
