@@ -40,6 +40,7 @@ OBJECTIVES = (
     "mlm+sop",
     "mlm+ssp",
     "rtd",
+    "mntp",
 )
 RANDOM = "random weights"
 DOWNSTREAM = {"trec": "classify", "ud_en_ewt": "tag"}
@@ -99,15 +100,17 @@ def pretrained(spec: str, args: argparse.Namespace) -> tuple[Mapping[str, float]
 
 def masked(heldout: Mapping[str, float]) -> str:
     """Per cent of BERT's masks."""
-    right = [heldout[f"{name}.accuracy"] for name in ("mlm", "amlm") if f"{name}.accuracy" in heldout]
+    right = [heldout[f"{name}.accuracy"] for name in ("mlm", "amlm", "mntp") if f"{name}.accuracy" in heldout]
     return f"{100 * right[0]:.1f}" if right else ""
 
 
 def own(heldout: Mapping[str, float]) -> str:
-    """The accuracy of the part that is no masked LM, and that of its commonest answer."""
+    """The accuracy of what is no masked LM in it, and that of its commonest answer."""
     for name in ("nsp", "sop", "ssp"):
         if f"{name}.accuracy" in heldout:
             return f"{100 * heldout[f'{name}.accuracy']:.1f} (50)"
+    if "mntp.next_accuracy" in heldout:
+        return f"{100 * heldout['mntp.next_accuracy']:.1f} ({100 * heldout['mntp.next_commonest']:.1f})"
     if "rtd.accuracy" in heldout:
         return f"{100 * heldout['rtd.accuracy']:.1f} ({100 * heldout['rtd.originals']:.1f})"
     return ""

@@ -135,6 +135,9 @@ class Batch:
     """What the host drew, by each example's own key, for what only the device can decide."""
     sizes: tuple[int, ...] = ()
     """How many sequences each of its examples has, known on the host; (): one each."""
+    causal: Tensor | None = None
+    """[N] bool: which tokens are of sequences that are read from left to right, each token seeing none behind it;
+    None: no token is."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -209,6 +212,7 @@ class Batch:
             labels={name: Labels(change(at), change(values)) for name, (at, values) in self.labels.items()},
             reads=None if self.reads is None else change(self.reads),
             draws={name: change(drawn) for name, drawn in self.draws.items()},
+            causal=None if self.causal is None else change(self.causal),
         )
 
 

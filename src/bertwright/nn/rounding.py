@@ -71,6 +71,7 @@ def _with_tokens(batch: Batch) -> Batch:
         segments=F.pad(batch.segments, (0, more)),
         cu_seqlens=F.pad(torch.tensor(lengths).cumsum(0), (1, 0)),
         lengths=lengths,
+        causal=None if batch.causal is None else F.pad(batch.causal, (0, more)),
     )
 
 
