@@ -16,6 +16,7 @@ import torch
 from ..data.pack import pack
 from ..errors import RecipeError
 from ..flow import Batch
+from ..nn.products import ByOneDnn
 from ..nn.rounding import rounded
 from ..train.precision import device
 from .answering import Answerer
@@ -132,7 +133,8 @@ class Likelihood:
     def _log_shares(self, batch: Batch, read: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """[m] log-probabilities of `tokens`, each at the read with the number `read`, of the whole vocabulary's."""
         encoder = self._model.encoder
-        logits = encoder.logits(self._model.head, encoder(batch)[batch.rows(_READ)])
+        with ByOneDnn():
+            logits = encoder.logits(self._model.head, encoder(batch)[batch.rows(_READ)])
         shares = logits.float().log_softmax(-1)
         return shares[torch.from_numpy(read), torch.from_numpy(tokens)].cpu().numpy()
 
