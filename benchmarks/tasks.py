@@ -1,11 +1,13 @@
 """Every task on real sets, from one pretrained model, beside transformers' fine-tuning of the same checkpoint.
 
-    python benchmarks/tasks.py CHECKPOINT TASKS --out DIR [--epochs 3] [--seeds 3] [SET ...]
+    python benchmarks/tasks.py CHECKPOINT TASKS --out DIR [--epochs 3] [--seeds 3] [--rows 2000] [--jobs 2] [SET ...]
 
 CHECKPOINT is what `bertwright pretrain` left, TASKS a folder of sets. Ours is `bertwright finetune` as it is; theirs is
 the Trainer with the same rate, batches, epochs, schedule and dropout, the features made as in transformers' own
-examples. Both models are measured by the same code on the test rows. Printed: the mean of each over the seeds, with the
-half-width of its 95 % interval, and whether the difference of the means is within the interval of the difference.
+examples. Both learn from the same `--rows` rows (of questions, which are long, a quarter) and are measured by the same
+code on the same test rows, half as many. Printed, and kept in DIR/table.md after each set: the mean of each over the
+seeds, with the half-width of its 95 % interval, and whether the difference of the means is within the interval of the
+difference. The same command again goes on where it was broken off.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import transformers
 from datasets import Dataset
+from side_by_side import Facts, sampled, side_by_side, threads_each
 
 from bertwright.run.answering import Answerer
 from bertwright.run.intervals import student
@@ -35,7 +38,7 @@ transformers.logging.set_verbosity_error()
 SETS = {
     "sst2": ("classify", "accuracy"),
     "trec": ("classify", "accuracy"),
-    "cola": ("classify", "accuracy"),
+    "cola": ("classify", "matthews"),
     "scicite": ("classify", "macro_f1"),
     "mrpc": ("pair", "accuracy"),
     "sick": ("pair", "accuracy"),
@@ -50,6 +53,10 @@ SETS = {
 """The task of each set, and the measure that is compared."""
 SETTINGS = {"regress": {"first": "text_a", "second": "text_b"}}
 CLASSES = {"tag": "TokenClassification", "span": "QuestionAnswering"}
+SMALLER = {"span": 4}
+"""A question has several windows, each as long as can be."""
+JUDGED = 2
+"""Test rows are as many as training rows, divided by this."""
 LENGTH = 128
 STRIDE = 64
 Row = Mapping[str, Any]
@@ -62,20 +69,34 @@ class Quiet:
     def step(self, done: int, steps: int, numbers: Mapping[str, float]) -> None: ...
 
 
-def judged_on(folder: Path) -> Path:
-    """The test split, or the dev one where there is no other: neither picks a checkpoint."""
-    test = folder / "test.jsonl.gz"
-    return test if test.is_file() else folder / "dev.jsonl.gz"
+class Files(NamedTuple):
+    """What both sides learn from and are judged on, and a few of the latter, which pick no checkpoint."""
+
+    train: Path
+    test: Path
+    few: Path
 
 
-def ours(checkpoint: Path, task: str, folder: Path, epochs: float, seed: int, home: Path) -> Recipe:
-    """Fine-tunes on all training rows, and gives the recipe with every default filled in; the last model is kept."""
+def files_of(name: str, args: argparse.Namespace) -> Files:
+    """Those of a set, written into the folder of results; the dev split is judged on where there is no test."""
+    folder, home = args.tasks / name, args.out / "rows" / name
+    judged = next(file for split in ("test", "dev") if (file := folder / f"{split}.jsonl.gz").is_file())
+    most = args.rows // SMALLER.get(SETS[name][0], 1)
+    sizes = {"train": most, "test": -(-most // JUDGED), "few": 50}
+    return Files(
+        *(sampled(judged if part != "train" else folder / "train.jsonl.gz", size, home / f"{part}.jsonl")
+          for part, size in sizes.items())
+    )  # fmt: skip
+
+
+def ours(checkpoint: Path, task: str, files: Files, epochs: float, seed: int, home: Path) -> Recipe:
+    """Fine-tunes on all of the rows, and gives the recipe with every default filled in; the last model is kept."""
     tables = {
         "out": str(home),
         "task": task,
         "seed": seed,
         "tasks": {task: SETTINGS.get(task, {})},
-        "data": {"train": str(folder / "train.jsonl.gz"), "dev": str(judged_on(folder)), "length": LENGTH},
+        "data": {"train": str(files.train), "dev": str(files.few), "length": LENGTH},
         "encoder": {"start": str(checkpoint)},
         "train": {"epochs": epochs},
         "save": {"model": "last"},
@@ -151,29 +172,32 @@ def theirs(checkpoint: Path, mine: Path, recipe: Recipe, rows: Sequence[Row], ep
     )  # fmt: skip
     collator = collators.get(task, transformers.DataCollatorWithPadding)(tokenizer)
     trainer = transformers.Trainer(model, arguments, train_dataset=data, data_collator=collator)
+    trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
     model.save_pretrained(recipe.out)
     tokenizer.save_pretrained(recipe.out)
     shutil.copy(mine / "bertwright.json", recipe.out)  # which columns the task reads
 
 
-def compared(name: str, args: argparse.Namespace) -> str:
-    """A row of the table."""
-    task, measure = SETS[name]
-    scores: dict[str, list[float]] = {"ours": [], "theirs": []}
-    folder = args.tasks / name
-    rows, test = list(read_rows(folder / "train.jsonl.gz")), judged_on(folder)
-    for seed in range(1, args.seeds + 1):
-        home, other = args.out / f"{name}-{seed}", args.out / f"{name}-{seed}-theirs"
-        recipe = ours(args.checkpoint, task, folder, args.epochs, seed, home)
-        theirs_recipe = Recipe.of({**recipe.tables(), "out": str(other)})
-        start = args.checkpoint / "model" if (args.checkpoint / "model").is_dir() else args.checkpoint
-        theirs(start, home / "model", theirs_recipe, rows, args.epochs)
-        for who, model in (("ours", home), ("theirs", other)):
-            report = Answerer(str(model)).evaluate_rows(read_rows(test))
-            scores[who].append(100 * report[f"{task}.{measure}"])
-        print(name, seed, {who: round(values[-1], 2) for who, values in scores.items()}, flush=True)
-    return row(name, f"{task}, {measure}", scores["ours"], scores["theirs"])
+def measured(name: str, args: argparse.Namespace) -> Facts:
+    """What ours and theirs come to on a set from a seed, in per cent; `name` is SET-SEED."""
+    kind, _, seed = name.rpartition("-")
+    task, measure = SETS[kind]
+    files = files_of(kind, args)
+    home, other = args.out / name, args.out / f"{name}-theirs"
+    started = time.perf_counter()
+    recipe = ours(args.checkpoint, task, files, args.epochs, int(seed), home)
+    between = time.perf_counter()
+    start = args.checkpoint / "model" if (args.checkpoint / "model").is_dir() else args.checkpoint
+    rows = list(read_rows(files.train))
+    theirs(start, home / "model", Recipe.of({**recipe.tables(), "out": str(other)}), rows, args.epochs)
+    took = {"ours": between - started, "theirs": time.perf_counter() - between}
+    scores = {}
+    for who, model in (("ours", home), ("theirs", other)):
+        report = Answerer(str(model)).evaluate_rows(read_rows(files.test))
+        scores[who] = 100 * report[f"{task}.{measure}"]
+    print(f"  {name}:", *(f"{who} {scores[who]:.2f} in {took[who]:.0f} s" for who in scores), flush=True)
+    return scores
 
 
 def row(name: str, what: str, mine: list[float], other: list[float]) -> str:
@@ -188,19 +212,42 @@ def row(name: str, what: str, mine: list[float], other: list[float]) -> str:
     return f"| {name} | {what} | {cells[0]} | {cells[1]} | {apart:+.1f} ± {half:.1f} | {verdict} |"
 
 
-def main() -> None:
+def written(found: Mapping[str, Facts], args: argparse.Namespace) -> str:
+    """The table of the sets that were measured from two seeds or more."""
+    rows = f"{args.rows} rows" if args.rows else "all rows"
+    how = f"{args.epochs:g} epochs of {rows}, {args.seeds} seeds, {threads_each(args.jobs)}"
+    lines = [f"{how}, {time.strftime('%Y-%m-%d')}", "", "| set | task, measure | ours | theirs | difference | |"]
+    lines += ["|---|---|--:|--:|--:|---|"]
+    for name in args.names:
+        seeds = [found[unit] for seed in range(1, args.seeds + 1) if (unit := f"{name}-{seed}") in found]
+        if len(seeds) > 1:
+            lines.append(row(name, ", ".join(SETS[name]), *([one[who] for one in seeds] for who in ("ours", "theirs"))))
+    return "\n".join([*lines, ""])
+
+
+def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("tasks", type=Path)
-    parser.add_argument("sets", nargs="*", default=tuple(SETS), metavar="SET")
+    parser.add_argument("names", nargs="*", default=tuple(SETS), metavar="SET")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args()
+    parser.add_argument("--rows", type=int, default=0, help="the most training rows of a set; 0: all")
+    parser.add_argument("--jobs", type=int, default=1, help="so many fine-tunings at a time, which share the threads")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = asked()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = [compared(name, args) for name in args.sets]
-    print(f"\n{args.epochs:g} epochs, {args.seeds} seeds, {time.strftime('%Y-%m-%d')}\n")
-    print("| set | task, measure | ours | theirs | difference | |\n|---|---|--:|--:|--:|---|", *rows, sep="\n")
+    units = [f"{name}-{seed}" for seed in range(1, args.seeds + 1) for name in args.names]
+    one = argparse.Namespace(**{key: value for key, value in vars(args).items() if key != "seeds"})
+    found: dict[str, Facts] = {}
+    for name, scores in side_by_side(measured, units, one, args.jobs):
+        found[name] = scores
+        (args.out / "table.md").write_text(written(found, args), encoding="utf-8")
+    print("\n" + written(found, args))
 
 
 if __name__ == "__main__":

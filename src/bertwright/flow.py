@@ -137,6 +137,9 @@ class Batch:
     """How many sequences each of its examples has, known on the host; (): one each."""
     padding: int = 0
     """How many sequences at the end are there to make up a number of tokens: nothing reads them."""
+    causal: Tensor | None = None
+    """[N] bool: which tokens are of sequences that are read from left to right, each token seeing none behind it;
+    None: no token is."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -211,6 +214,7 @@ class Batch:
             labels={name: Labels(change(at), change(values)) for name, (at, values) in self.labels.items()},
             reads=None if self.reads is None else change(self.reads),
             draws={name: change(drawn) for name, drawn in self.draws.items()},
+            causal=None if self.causal is None else change(self.causal),
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from bertwright.flow import Batch
 from bertwright.nn import attention as module
 from bertwright.nn.attention import Layout, attention
+from bertwright.nn.rounding import evened
 
 MakeBatch = Callable[..., Batch]
 HEADS, WIDTH = 2, 4
@@ -72,6 +73,32 @@ def test_any_lengths_and_reads(make_batch: MakeBatch, lengths: list[int], data: 
 def test_layouts_by_hand(make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...] | None) -> None:
     batch = make_batch(lengths, reads)
     check(batch, Layout.of(batch))
+
+
+@pytest.mark.parametrize("reads", [None, (0, 40, 41, 130, 250)])
+@pytest.mark.parametrize("lengths", [(100, 90, 61), (37, 100, 37, 90, 37, 20, 19)])
+def test_padding_gets_nothing_and_gives_nothing(
+    make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...] | None
+) -> None:
+    plain = make_batch(lengths, reads)
+    even = evened(plain)
+    assert even.padding
+    assert even.tokens > plain.tokens
+    q, k, v = (vectors(even.tokens, seed) for seed in range(3))
+    of = [x[: plain.tokens].detach().requires_grad_() for x in (q, k, v)]
+    want = attention(of[0] if reads is None else of[0][plain.reads], of[1], of[2], Layout.of(plain), 0.0)
+    found = attention(q if reads is None else q[even.reads], k, v, Layout.of(even), 0.0)
+    if even.reads is not None:
+        assert plain.reads is not None
+        found = found[torch.searchsorted(even.reads, plain.reads)]
+    else:
+        assert not found[plain.tokens :].any()
+        found = found[: plain.tokens]
+    torch.testing.assert_close(found, want)
+    expected = torch.autograd.grad(want.sum() + want.square().sum(), of)
+    for mine, other in zip(torch.autograd.grad(found.sum() + found.square().sum(), (q, k, v)), expected, strict=True):
+        torch.testing.assert_close(mine[: plain.tokens], other)
+        assert not mine[plain.tokens :].any()
 
 
 def test_equal_rows_need_no_grid(make_batch: MakeBatch) -> None:

@@ -17,6 +17,7 @@ from transformers.activations import ACT2FN
 from ..errors import RecipeError
 from ..flow import Batch
 from ..nn.attention import Layout
+from ..nn.causal import causal
 from ..nn.dropout import Dropout
 from ..nn.heads import NormPooler, Predictor
 from ..nn.layers import Activation, PreNormLayer
@@ -88,7 +89,7 @@ class Modern(Encoder):
         return self.words
 
     def encode(self, batch: Batch) -> Tensor:
-        whole = Layout.of(batch)
+        whole = causal(Layout.of(batch), batch)
         layouts = {GLOBAL: whole, LOCAL: windowed(whole, batch, self.config.local_attention // 2)}
         rotations = {kind: self._rotation(kind, batch) for kind in dict.fromkeys(self.config.layer_types)}
         hidden = self.dropout(self.norm(self.words(batch.ids)))

@@ -11,6 +11,7 @@ from transformers.activations import ACT2FN
 
 from ..flow import Batch
 from ..nn.attention import Layout
+from ..nn.causal import causal
 from ..nn.layers import Activation, PostNormLayer
 from . import checking
 from .laws import Part
@@ -24,7 +25,7 @@ def layers(config: PretrainedConfig, prefix: str = "") -> nn.ModuleList:
 
 def through(stack: nn.ModuleList, hidden: Tensor, batch: Batch) -> Tensor:
     """[N, H] through all layers: [R, H] at `batch.reads`, or [N, H]."""
-    layout = Layout.of(batch)
+    layout = causal(Layout.of(batch), batch)
     last = len(stack) - 1
     for index, layer in enumerate(stack):
         hidden = layer(hidden, layout, batch.reads if index == last else None)

@@ -103,11 +103,12 @@ class Layout:
             masks: tuple[Tensor | None, ...] = (None,)
             order = list(range(len(batch)))
         else:
-            order = sorted(range(len(batch) - batch.padding), key=lambda s: -batch.lengths[s])
+            real = len(batch) - batch.padding
+            order = sorted(range(real), key=lambda s: -batch.lengths[s])
             shapes = _grouped([batch.lengths[s] for s in order], on_cpu)
             if on_cpu:
                 order, shapes = _evened(order, shapes)
-            lengths = torch.tensor(batch.lengths[: len(order)])
+            lengths = torch.tensor(batch.lengths[:real])
             tokens, masks = grids_of(lengths, torch.tensor(order), shapes, batch.ids.device)
         if batch.reads is None:
             return cls(tokens, None, masks, varlen=Varlen.of(batch))

@@ -36,17 +36,18 @@ def _in_grids(layout: Layout, batch: Batch, reach: int) -> Layout:
 
     layout = replace(layout, varlen=layout.varlen and layout.varlen.within(reach))
 
-    def masks(places: list[Tensor]) -> tuple[Tensor | None, ...]:
-        keys = zip(layout.tokens.shapes, layout.masks, strict=True)
-        return tuple(_near(q, width, mask, reach) for q, ((_, width), mask) in zip(places, keys, strict=True))
+    def masks(places: list[Tensor], seen: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        widths = [width for _, width in layout.tokens.shapes]
+        return tuple(_near(q, width, mask, reach) for q, width, mask in zip(places, widths, seen, strict=True))
 
-    places = _placed(layout.tokens, batch.positions)
+    places = placed(layout.tokens, batch.positions)
     if layout.tokens.fill is None:
         places = [places[0][:1]]  # all rows are alike
     if layout.reads is None or batch.reads is None:
-        return replace(layout, masks=masks(places))
-    read_places = _placed(layout.reads, batch.positions[batch.reads])
-    return replace(layout, masks=masks(places), read_masks=masks(read_places))
+        return replace(layout, masks=masks(places, layout.masks))
+    read_places = placed(layout.reads, batch.positions[batch.reads])
+    read_masks = masks(read_places, layout.read_masks or layout.masks)
+    return replace(layout, masks=masks(places, layout.masks), read_masks=read_masks)
 
 
 def _near(queries: Tensor, width: int, mask: Tensor | None, reach: int) -> Tensor | None:
@@ -65,10 +66,12 @@ def _in_blocks(batch: Batch, spans: Spans) -> Layout:
         shape = (spans.blocks, int(counts.max()))
         even = bool((counts == shape[1]).all())
         grids = Grids((shape,), None, None) if even else grids_of(counts, order, [shape], vectors.device)[0]
-        (tokens,) = _placed(grids, vectors)
+        (tokens,) = placed(grids, vectors)
         sequence = torch.searchsorted(batch.cu_seqlens, tokens, right=True)
         first = batch.cu_seqlens[sequence - 1].maximum(tokens - spans.reach)
         last = (batch.cu_seqlens[sequence] - 1).minimum(tokens + spans.reach)
+        if batch.causal is not None:
+            last = torch.where(batch.causal[tokens], tokens, last)
         keys = spans.tokens(vectors.device)[:, None]
         return grids, (_never_blind((keys >= first[:, :, None]) & (keys <= last[:, :, None])),)
 
@@ -77,7 +80,7 @@ def _in_blocks(batch: Batch, spans: Spans) -> Layout:
     return Layout(tokens, reads, masks, read_masks, spans)
 
 
-def _placed(grids: Grids, vectors: Tensor) -> list[Tensor]:
+def placed(grids: Grids, vectors: Tensor) -> list[Tensor]:
     """[rows, width] for each grid: what of `vectors` [K] stands in its places."""
     filled = vectors if grids.fill is None else vectors[grids.fill]
     parts = filled.split([rows * width for rows, width in grids.shapes])

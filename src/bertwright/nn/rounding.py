@@ -72,6 +72,7 @@ def _with_tokens(batch: Batch) -> Batch:
         cu_seqlens=F.pad(torch.tensor(lengths).cumsum(0), (1, 0)),
         lengths=lengths,
         padding=len(lengths) - len(batch),
+        causal=None if batch.causal is None else F.pad(batch.causal, (0, more)),
     )
 
 

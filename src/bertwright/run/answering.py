@@ -117,10 +117,10 @@ class Answerer:
         if len(example) > longest:
             raise InputError(f"the text has {len(example)} tokens; the model takes {longest}")
         batch = self._batch([example])
-        places = (batch.ids == vocabulary.mask).nonzero().flatten()
-        asked = batch.labelled("mlm", places, torch.zeros_like(places))
+        places = (batch.ids == vocabulary.mask).nonzero().flatten() + (self.task.fills_from or 0)
+        asked, encoder = batch.reading(places), self.model.encoder
         with products_in(self.precision, device()):
-            logits = self.task.logits(self.model.encoder, self.model.head, asked)["mlm"]
+            logits = encoder.logits(self.model.head, encoder(asked)[asked.rows_at(places)])
         shares, words = logits.float().softmax(-1)[:, : vocabulary.size].topk(top)
         return [
             [(self.tokenizer.token(int(word)), float(share)) for word, share in zip(*place, strict=True)]
@@ -132,8 +132,11 @@ class Answerer:
 
 
 def filler(checkpoint: str) -> Answerer:
-    """A checkpoint's masked-LM head, whatever other heads it has."""
-    return Answerer(checkpoint, MaskedLM())
+    """A checkpoint's head that says hidden tokens, whatever other heads it has."""
+    record = Provenance.read(checkpoint_folder(checkpoint))
+    known = record.task.split("+") if record else []
+    parts = (task_of(name, {}) for name in known if ".py" not in name)
+    return Answerer(checkpoint, next((part for part in parts if part.fills_from is not None), MaskedLM()))
 
 
 def task_of_checkpoint(source: Checkpoint) -> Task:

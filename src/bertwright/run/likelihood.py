@@ -57,6 +57,7 @@ class Likelihood:
             raise RecipeError(f"the form of pseudo-log-likelihood is {' or '.join(FORMS)}, not {form!r}")
         self._model, self._vocabulary = answerer.model, answerer.tokenizer.vocabulary
         self._form, self._spacing = form, spacing
+        self._from = answerer.task.fills_from or 0
 
     @property
     def longest(self) -> int:
@@ -91,7 +92,7 @@ class Likelihood:
         hidden = np.where(self._hides(words, copies), self._vocabulary.mask, ids[:, None]).reshape(-1, n)
         seen: dict[bytes, int] = {}
         row = np.array([seen.setdefault(copy.tobytes(), len(seen)) for copy in hidden]).reshape(texts, copies)
-        places = row[:, np.arange(n) % copies] * (n + 2) + np.arange(1, n + 1)
+        places = row[:, np.arange(n) % copies] * (n + 2) + np.arange(1, n + 1) + self._from
         shown = np.frombuffer(b"".join(seen), np.int64).reshape(-1, n)
         return self._said(shown, places.ravel(), ids.ravel()).reshape(texts, n).sum(1)
 

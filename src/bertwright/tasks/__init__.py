@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .embed import Embed as Embed
     from .joint import Joint as Joint
     from .mlm import MaskedLM as MaskedLM
+    from .mntp import MaskedNextToken as MaskedNextToken
     from .multilabel import MultiLabel as MultiLabel
     from .nsp import NextSentence as NextSentence
     from .pair import Pair as Pair

@@ -53,6 +53,8 @@ class Task(ABC):
     """Whether its labels come with a change of the input ids."""
     needs_other_documents: ClassVar[bool] = False
     """Whether its examples take text from a second document."""
+    fills_from: ClassVar[int | None] = None
+    """Where its head, a `predictor`, says what is hidden at a place: so many tokens further; None: nowhere."""
     joins_any: ClassVar[bool] = False
     """Whether its labels need token ids alone, so that it goes with examples cut from whatever another task reads."""
 

@@ -39,6 +39,7 @@ class MaskedLM(Task):
     hf_class = "MaskedLM"
     pipeline = "fill-mask"
     changes_ids = True
+    fills_from = 0
     joins_any = True
 
     rate: float = 0.15
