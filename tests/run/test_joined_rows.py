@@ -16,6 +16,7 @@ from bertwright.run.choose import task_of
 from bertwright.run.provenance import Provenance
 from bertwright.run.spec import Recipe
 from bertwright.tasks.joint import Joint
+from bertwright.tasks.mlm import MaskedLM
 
 LONG_ENOUGH = {"train__steps": 48, "train__lr": 2e-3, "evaluate__every": 16, "train__dropout": 0.1}
 LIGHT = {"tasks__weights__mlm": 0.1}
@@ -51,6 +52,24 @@ def test_it_answers_with_nothing_hidden_as_transformers_does(home: Path) -> None
     assert json.loads((home / "model" / "config.json").read_text())["architectures"] == [
         "BertForSequenceClassification"
     ]
+
+
+def test_a_layer_that_both_read_through_is_one(store: Path, labelled: Path, base: Path) -> None:
+    """ModernBERT's: the checkpoint is its classifier, and its masked LM."""
+    modern = {"encoder.arch": "modern", "train__steps": 4}
+    start = runs.done(runs.pretraining(store, base / "joined" / "modern", task="mlm", **modern))
+    out = base / "joined" / "modern-joined"
+    home = runs.done(runs.finetuning(start, labelled, out, task="classify+mlm", **LONG_ENOUGH, **LIGHT))
+    config = json.loads((home / "model" / "config.json").read_text())
+    assert config["architectures"] == ["ModernBertForSequenceClassification"]
+    rows = runs.rows(10, seed=4)
+    said = pipeline("text-classification", model=str(home / "model"), device="cpu")([row["text"] for row in rows])
+    ours = list(Answerer(str(home), precision="fp32").predict(rows))
+    assert [answer["probability"] for answer in ours] == pytest.approx([one["score"] for one in said], abs=1e-5)
+    text = "The captain saw the [MASK]."
+    theirs = pipeline("fill-mask", model=str(home / "model"), device="cpu", top_k=3)(text)
+    (words,) = Answerer(str(home), MaskedLM(), precision="fp32").fill(text, top=3)
+    assert [share for _, share in words] == pytest.approx([one["score"] for one in theirs], abs=1e-5)
 
 
 def test_it_still_fills_masks(home: Path) -> None:

@@ -145,7 +145,7 @@ class Joint(Task):
         return batch
 
     def head(self, encoder: Encoder) -> nn.Module:
-        return nn.ModuleDict({part.name: part.head(encoder) for part in self.parts})
+        return _sharing(nn.ModuleDict({part.name: part.head(encoder) for part in self.parts}))
 
     def decided(self, head: nn.Module, batch: Batch) -> Batch:
         for part in self.parts:
@@ -186,6 +186,17 @@ class Joint(Task):
         whole = [*zip(self.parts, self.weights, strict=True)]
         for_labels = [(part, weight) for part, weight in whole if isinstance(part, LabelledTask)]
         return sum(weight * part.score(report) for part, weight in for_labels or whole)
+
+
+def _sharing(heads: nn.ModuleDict) -> nn.ModuleDict:
+    """The heads, of whose layers those with one name in transformers are one: ModernBERT's classifiers and its masked
+    LM read through the same, so that a checkpoint has both."""
+    known: dict[str, nn.Module] = {}
+    for owner in [*heads.modules()]:
+        for own, layer in owner.named_children():
+            if name := vars(layer).get("hf_name"):
+                setattr(owner, own, known.setdefault(name, layer))
+    return heads
 
 
 class _Once:
