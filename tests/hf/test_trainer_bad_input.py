@@ -100,6 +100,22 @@ def test_a_collator_that_gives_what_the_model_does_not_take(tmp_path: Path) -> N
     )
 
 
+def test_a_model_of_ones_own_may_take_any_input(tmp_path: Path) -> None:
+    """Of columns that its forward does not list, those reach it that label_names names."""
+    seen: list[set[str]] = []
+
+    class Weighed(BertForSequenceClassification):
+        def forward(self, input_ids: Any = None, labels: Any = None, **more: Any) -> Any:  # type: ignore[override]
+            seen.append(set(more))
+            return super().forward(input_ids=input_ids, labels=labels)
+
+    rows = [row | {"weight": torch.tensor(1.0), "unused": 0} for row in Examples(BertForSequenceClassification).rows]
+    one = trainer(tmp_path, model(Weighed), rows, label_names=["labels", "weight"], max_steps=1)
+    one.train()
+    assert seen == [{"weight"}]
+    assert len(one.predict(rows).label_ids) == 2
+
+
 @pytest.mark.parametrize(("label", "found"), [(2, "the label 2"), (-1, "the label -1")])
 def test_labels_out_of_range(label: int, found: str, tmp_path: Path) -> None:
     rows: Any = [{"input_ids": torch.arange(5), "labels": torch.tensor(label)}] * 4
