@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.trainer_utils import SaveStrategy
 
 from ..errors import RecipeError
 from ..train.precision import device
@@ -24,12 +25,13 @@ _LIKE_ADAMW = ("adamw_hf", "adamw_apex_fused", "adamw_torch_xla", "adamw_torch_n
 _FIELDS = {field.name: field.default for field in dataclasses.fields(transformers.TrainingArguments)}
 
 
-class ArgumentError(RecipeError, TypeError, ValueError):
+class ArgumentError(RecipeError, TypeError):
     """An argument is unknown, has no meaning here, or does not go with the others."""
 
 
+@dataclasses.dataclass(init=False, repr=False, eq=False)
 class TrainingArguments(transformers.TrainingArguments):
-    """How a Trainer trains: every argument that transformers' class had for a run from 3.0 to 5.23, by name.
+    """How a Trainer trains: every argument that transformers' class had for a run from 3.0 to 5.24, by name.
 
     `docs/training-arguments.md` says of each whether it is done, translated, ignored or refused; nothing is so in
     silence. To callbacks it is transformers' class. Raises ArgumentError for an unknown name, a refused argument and
@@ -40,7 +42,7 @@ class TrainingArguments(transformers.TrainingArguments):
     """Whether a folder that holds another run is written over."""
     logging_dir: str | None = None
     """Where TensorBoard's files go; None: below the output folder."""
-    given: frozenset[str] = frozenset()
+    given: frozenset[str] = dataclasses.field(default=frozenset(), init=False)
     """Today's names of what was passed."""
 
     def __init__(self, output_dir: str | None = None, *others: Any, **named: Any) -> None:
@@ -51,6 +53,7 @@ class TrainingArguments(transformers.TrainingArguments):
         _refuse_unknown(named)
         _refuse_several_processes()
         today: dict[str, Any] = {"output_dir": output_dir, **_today(named)}
+        _save_where_judged(today)
         muon = today.get("optim") == "muon"
         # transformers does not know Muon, so it is put in its place afterwards.
         theirs: dict[str, Any] = {**today, "optim": "adamw_torch"} if muon else today
@@ -63,7 +66,16 @@ class TrainingArguments(transformers.TrainingArguments):
             raise ArgumentError(" ".join(str(error).split())) from error
         if muon:
             self.optim = "muon"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _check_values(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """An argument by a name that it had once, by which code may ask for it, as `evaluation_strategy`."""
+        if name in TRANSLATED and (today := TRANSLATED[name].today) in _FIELDS:
+            return getattr(self, today)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @classmethod
     def of(cls, args: transformers.TrainingArguments) -> TrainingArguments:
@@ -117,7 +129,7 @@ def _today(named: Mapping[str, Any]) -> dict[str, Any]:
             today.pop(name, None)
             if not _asks_nothing(name, value):
                 _warn(f"{name}={value!r} is ignored: {IGNORED[name]}.")
-        if name in TRANSLATED and not (name in _FIELDS and _asks_nothing(name, value)):
+        if name in TRANSLATED and not (name in {*_FIELDS, *DEFAULTS_OF_REMOVED} and _asks_nothing(name, value)):
             _warn(f"{name}: today that is {TRANSLATED[name].today}.")
             for other, translated in TRANSLATED[name].into(value).items():
                 if _asks_nothing(other, today.get(other, _FIELDS[other])):
@@ -126,6 +138,21 @@ def _today(named: Mapping[str, Any]) -> dict[str, Any]:
         _warn(f"optim={str(today['optim'])!r}: today that is optim='adamw_torch_fused'.")
         today["optim"] = "adamw_torch_fused"
     return today
+
+
+def _save_where_judged(today: dict[str, Any]) -> None:
+    """Saves at each evaluation, as `load_best_model_at_end` meant up to 4.2, where defaults do not go with it."""
+    if not today.get("load_best_model_at_end") or "save_strategy" in today:
+        return
+    strategy = today.get("eval_strategy", "no")
+    strategy = str(getattr(strategy, "value", strategy))
+    every: Any = today.get("eval_steps") or today.get("logging_steps") or _FIELDS["logging_steps"]
+    if strategy == "epoch":
+        today["save_strategy"] = strategy
+        _warn('load_best_model_at_end: today that needs save_strategy="epoch", as eval_strategy.')
+    elif strategy == "steps" and every >= 1 and today.get("save_steps", _FIELDS["save_steps"]) % every:
+        today["save_steps"] = every
+        _warn(f"load_best_model_at_end: today that needs a multiple of eval_steps as save_steps, which are {every}.")
 
 
 def _asks_nothing(name: str, value: Any) -> bool:
@@ -143,6 +170,8 @@ def _check_values(args: TrainingArguments) -> None:
         raise ArgumentError(
             f"optim={optim!r} is not among {', '.join(OPTIMIZERS)}; pass another one as Trainer(optimizers=...)"
         )
+    if args.save_strategy == SaveStrategy.BEST and args.metric_for_best_model is None:
+        raise ArgumentError('save_strategy="best" needs metric_for_best_model, such as "loss"')
     at_least_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
     for name in at_least_1:
         if getattr(args, name) < 1:
