@@ -155,6 +155,30 @@ def test_a_checkpoint_of_another_class(tmp_path: Path) -> None:
         trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "nowhere"))
 
 
+def test_a_model_that_loads_by_itself(tmp_path: Path) -> None:
+    class Growing(Scorer):
+        """Remembers all ids that it has seen."""
+
+        def __init__(self) -> None:
+            super().__init__(loss=True)
+            self.register_buffer("seen", torch.empty(0, dtype=torch.long))
+
+        def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+            self.seen = torch.cat([self.seen, input_ids.flatten()])
+            return super().forward(input_ids, labels)
+
+        def load_state_dict(self, state: Any, *more: Any, **named: Any) -> Any:
+            self.seen = state["seen"].clone()
+            return super().load_state_dict(state, *more, **named)
+
+    data, saved = Examples(BertForSequenceClassification), {"save_strategy": "steps", "save_steps": 2}
+    whole, half = Growing(), Growing()
+    trainer(tmp_path / "whole", whole, data, max_steps=6, **saved).train()
+    one = trainer(tmp_path / "half", half, data, max_steps=6, **saved)
+    one.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert torch.equal(half.seen, whole.seen)
+
+
 def test_the_log_says_what_kind_of_training_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one = trainer(tmp_path / "a", max_steps=1)
     one.train()

@@ -12,7 +12,8 @@ import pytest
 import torch
 import transformers
 from tiny import Examples, arguments, losses, model, trainer, weights
-from transformers import BertForSequenceClassification, EarlyStoppingCallback, TrainerCallback
+from transformers import Adafactor, BertForSequenceClassification, EarlyStoppingCallback, TrainerCallback
+from transformers.optimization import AdafactorSchedule
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalPrediction
 
@@ -235,6 +236,17 @@ def test_an_optimizer_and_a_schedule_of_ones_own(tmp_path: Path) -> None:
     two.train(str(tmp_path / "checkpoint-3"))
     assert losses(two) == losses(one)
     assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
+
+
+def test_a_schedule_that_reads_the_rate_off_gradients(tmp_path: Path) -> None:
+    """Adafactor's rate without one of its own is made of the step and the weights' size."""
+    whole = model()
+    own = Adafactor(whole.parameters(), scale_parameter=True, relative_step=True, warmup_init=True, lr=None)
+    one = trainer(tmp_path, whole, optimizers=(own, AdafactorSchedule(own)), max_steps=3)
+    one.train()
+    rates = [line["learning_rate"] for line in one.state.log_history if "learning_rate" in line]
+    assert min(rates[1:]) > 0
+    assert own.param_groups[0]["lr"] > 0
 
 
 def test_a_model_is_made_anew_for_each_run(tmp_path: Path) -> None:

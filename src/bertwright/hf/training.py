@@ -131,6 +131,9 @@ class Training:
         def after(*_: Any) -> None:
             control = trainer.callback_handler.on_optimizer_step(trainer.args, trainer.state, trainer.control)
             trainer.control = control
+            # While gradients are there: AdafactorSchedule asks for the rate of what has one.
+            if not _waits_for_metrics(trainer.lr_scheduler):
+                trainer.lr_scheduler.step()
 
         return [parts[0].register_step_pre_hook(before), parts[-1].register_step_post_hook(after)]
 
@@ -154,8 +157,6 @@ class Training:
 
     def _after(self, step: Step, started: float) -> None:
         trainer, state = self.trainer, self.trainer.state
-        if not _waits_for_metrics(trainer.lr_scheduler):
-            trainer.lr_scheduler.step()
         self._window.append(loss_of(step.sums))
         state.global_step = step.number
         state.epoch = self.epochs.progress(step.number, self.steps)
