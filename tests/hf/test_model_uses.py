@@ -144,6 +144,8 @@ def test_a_vocabulary_grows_and_shrinks(kind: Any, inputs: dict[str, Tensor], tm
         other(**inputs).logits * inputs["attention_mask"][..., None], after, rtol=1e-5, atol=1e-5
     )
     assert model.resize_token_embeddings(50).weight.shape == (50, 24)
+    with pytest.raises(ValueError, match=r"pad_to_multiple_of is a whole number, not 1\.3"):
+        model.resize_token_embeddings(50, pad_to_multiple_of=1.3)
     torch.testing.assert_close(model(**inputs).logits, before, rtol=1e-5, atol=1e-5)
     model.set_input_embeddings(nn.Embedding(60, 24))
     assert model(**inputs).logits.shape == (4, 9, 60)

@@ -244,6 +244,8 @@ class Face(PreTrainedModel):
         A new token starts as the mean of the others, so that what is said of these hardly changes (Hewitt,
         "Initializing new word embeddings for pretrained language models", 2021); without `mean_resizing`, as zeros.
         """
+        if not isinstance(pad_to_multiple_of or 1, int):
+            raise RecipeError(f"pad_to_multiple_of is a whole number, not {pad_to_multiple_of}")
         words = self.core.word_embeddings
         size = words.num_embeddings if new_num_tokens is None else new_num_tokens
         size += -size % (pad_to_multiple_of or 1)
