@@ -175,12 +175,19 @@ def test_a_command_line_becomes_arguments(recwarn: pytest.WarningsRecorder) -> N
     assert args.overwrite_output_dir is True
 
 
-def test_a_dataclass_of_ones_own_is_checked_too() -> None:
+def test_a_dataclass_of_ones_own_understands_older_names_too() -> None:
     @dataclasses.dataclass
     class Own(TrainingArguments):
         rate: float = 0.1
 
-    assert Own("runs/a", overwrite_output_dir=True).overwrite_output_dir is True
+    with pytest.warns(FutureWarning) as warned:
+        args = Own("runs/a", overwrite_output_dir=True, evaluation_strategy="epoch", jit_mode_eval=False, rate=0.2)
+    assert len(warned) == 2
+    assert warned[0].filename == __file__
+    assert (args.overwrite_output_dir, args.eval_strategy, args.rate) == (True, "epoch", 0.2)
+    assert args.given == {"output_dir", "overwrite_output_dir", "eval_strategy", "rate"}
+    with pytest.raises(ArgumentError, match="has no argument 'evaluation_strateg'; did you mean evaluation_strategy"):
+        Own("runs/a", evaluation_strateg="epoch")
     with pytest.raises(ArgumentError, match="per_device_train_batch_size is at least 1"):
         Own("runs/a", per_device_train_batch_size=0)
 

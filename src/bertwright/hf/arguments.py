@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,35 @@ class ArgumentError(RecipeError, TypeError):
     """An argument is unknown, has no meaning here, or does not go with the others."""
 
 
-@dataclasses.dataclass(init=False, repr=False, eq=False)
-class TrainingArguments(transformers.TrainingArguments):
+class _Understanding(type):
+    """Makes arguments of names old and new, of `TrainingArguments` and of a dataclass over it alike."""
+
+    def __call__(cls, output_dir: str | None = None, *others: Any, **named: Any) -> Any:
+        if others:
+            raise ArgumentError(
+                f"{cls.__name__} takes output_dir by position and all others by name; {others[0]!r} has none"
+            )
+        own = {field.name for field in dataclasses.fields(cls) if field.init} - _FIELDS.keys()  # type: ignore[arg-type]
+        _refuse_unknown(named, own)
+        _refuse_several_processes()
+        today = {name: value for name, value in named.items() if name in own} | {"output_dir": output_dir}
+        today |= _today(named)
+        _save_where_judged(today)
+        muon = today.get("optim") == "muon"
+        # transformers does not know Muon, so it is put in its place afterwards.
+        theirs: dict[str, Any] = {**today, "optim": "adamw_torch"} if muon else today
+        try:
+            made = super().__call__(**theirs)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(" ".join(str(error).split())) from error
+        if muon:
+            made.optim = "muon"
+        made.given = frozenset(today)
+        return made
+
+
+@dataclasses.dataclass(repr=False, eq=False)
+class TrainingArguments(transformers.TrainingArguments, metaclass=_Understanding):
     """How a Trainer trains: every argument that transformers' class had for a run from 3.0 to 5.24, by name.
 
     `docs/training-arguments.md` says of each whether it is done, translated, ignored or refused; nothing is so in
@@ -44,28 +71,6 @@ class TrainingArguments(transformers.TrainingArguments):
     """Where TensorBoard's files go; None: below the output folder."""
     given: frozenset[str] = dataclasses.field(default=frozenset(), init=False)
     """Today's names of what was passed."""
-
-    def __init__(self, output_dir: str | None = None, *others: Any, **named: Any) -> None:
-        if others:
-            raise ArgumentError(
-                f"TrainingArguments takes output_dir by position and all others by name; {others[0]!r} has none"
-            )
-        _refuse_unknown(named)
-        _refuse_several_processes()
-        today: dict[str, Any] = {"output_dir": output_dir, **_today(named)}
-        _save_where_judged(today)
-        muon = today.get("optim") == "muon"
-        # transformers does not know Muon, so it is put in its place afterwards.
-        theirs: dict[str, Any] = {**today, "optim": "adamw_torch"} if muon else today
-        self.overwrite_output_dir = bool(named.get("overwrite_output_dir", False))
-        self.logging_dir = named.get("logging_dir")
-        self.given = frozenset(today)
-        try:
-            super().__init__(**theirs)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(" ".join(str(error).split())) from error
-        if muon:
-            self.optim = "muon"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,9 +108,9 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = bf16
 
 
-def _refuse_unknown(named: Mapping[str, Any]) -> None:
+def _refuse_unknown(named: Mapping[str, Any], own: Collection[str]) -> None:
     for name in named:
-        if name not in KNOWN and name not in _FIELDS:
+        if name not in KNOWN and name not in _FIELDS and name not in own:
             near = difflib.get_close_matches(name, KNOWN, 1)
             meant = f"did you mean {near[0]}?" if near else "docs/training-arguments.md lists those that there are"
             raise ArgumentError(f"TrainingArguments has no argument {name!r}; {meant}")
