@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("onnxscript")
 Call = Callable[..., Any]
 
 
 def test_onnx_with_8_bits(call: Call, classifier: Path, labelled: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
     words = ["export", classifier, "--to", "onnx", "--int8", "--input", labelled]
     status, text, noise = call(*words, "--out", tmp_path / "a")
     assert (status, noise) == (0, "")
@@ -47,7 +47,6 @@ def test_bad_use(call: Call, classifier: Path, tmp_path: Path, options: list[str
 
 
 def test_rows_for_a_model_of_text(call: Call, pretrained: Path, labelled: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
     status, _, err = call("export", pretrained, "--to", "onnx", "--input", labelled, "--out", tmp_path / "x")
     assert status == 2
     assert "its task is mlm+nsp" in err
