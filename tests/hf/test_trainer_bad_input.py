@@ -71,6 +71,20 @@ def test_a_stream_needs_max_steps(tmp_path: Path) -> None:
     assert one.state.epoch == 1.0
 
 
+def test_a_stream_that_does_not_begin_again_ends_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Once(IterableDataset[Any]):
+        def __init__(self) -> None:
+            self.rows = iter(Examples().rows)
+
+        def __iter__(self) -> Iterator[dict[str, Tensor]]:
+            return self.rows
+
+    one = trainer(tmp_path, data=Once(), max_steps=9)
+    assert one.train().global_step == 4
+    assert "does not begin again: training stops after step 4 of 9" in caplog.text
+    assert one.state.log_history[-1]["train_loss"] > 0
+
+
 def test_columns_that_the_model_does_not_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [{name: value.tolist() for name, value in row.items()} | {"text": "Лодка"} for row in Examples().rows]
     whole = datasets.Dataset.from_list(rows)

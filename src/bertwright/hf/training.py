@@ -24,7 +24,7 @@ from ..train.optim import Several
 from ..train.precision import resolve
 from . import saving
 from .face import Face
-from .inputs import Epochs
+from .inputs import Epochs, Exhausted
 from .loading import length_of
 from .losses import Summed, loss_of
 from .starting import sentence
@@ -146,7 +146,11 @@ class Training:
                 if epoch != begun:
                     begun = epoch
                     trainer.control = handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
-                step = next(steps)
+                try:
+                    step = next(steps)
+                except Exhausted as end:
+                    logger.warning(f"{end}: training stops after step {loop.step} of {self.steps}.")
+                    break
                 self._after(step, started)
                 if trainer.control.should_epoch_stop:
                     self.epochs.end(step.number)
