@@ -11,8 +11,8 @@ Each message says what was asked, what was found, and what would be accepted.
 """
 
 
-class BertwrightError(Exception):
-    """Something that the person can mend; the message says how."""
+class BertwrightError(ValueError):
+    """Something that the person can mend; the message says how. A ValueError, as code for transformers expects."""
 
 
 class InputError(BertwrightError):

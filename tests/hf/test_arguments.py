@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import transformers
+from transformers import HfArgumentParser
 
 from bertwright.errors import BertwrightError
 from bertwright.hf.argument_states import DONE, IGNORED, KNOWN, REFUSED, TRANSLATED
@@ -44,6 +45,37 @@ def test_an_older_name_is_translated_with_one_warning(old: dict[str, Any], today
     assert [str(one.message).split(":")[0].split("=")[0] for one in warned] == [next(iter(old))]
     assert warned[0].filename == __file__
     assert {name: getattr(args, name) for name in today} == today
+
+
+def test_an_argument_can_be_asked_for_by_its_older_name() -> None:
+    args = TrainingArguments("runs/a", eval_strategy="epoch", per_device_train_batch_size=16)
+    assert args.evaluation_strategy == args.eval_strategy == "epoch"
+    assert args.per_gpu_train_batch_size == 16
+    with pytest.raises(AttributeError, match="no attribute 'evaluation_strateg'"):
+        args.evaluation_strateg  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("asked", "today"),
+    [
+        ({"eval_strategy": "epoch"}, {"save_strategy": "epoch"}),
+        ({"eval_strategy": "steps", "eval_steps": 30}, {"save_strategy": "steps", "save_steps": 30}),
+        ({"eval_strategy": "steps", "eval_steps": 30, "save_steps": 40}, {"save_steps": 30}),
+    ],
+)
+def test_the_best_model_is_among_those_that_are_saved(asked: dict[str, Any], today: dict[str, Any]) -> None:
+    """Up to 4.2 it was saved at each evaluation, without a save_strategy, whatever save_steps said."""
+    with pytest.warns(FutureWarning, match="load_best_model_at_end: today that needs") as warned:
+        args = TrainingArguments("runs/a", load_best_model_at_end=True, **asked)
+    assert len(warned) == 1
+    assert {name: getattr(args, name) for name in today} == today
+
+
+def test_what_goes_with_the_best_model_stays_as_asked() -> None:
+    args = TrainingArguments("runs/a", load_best_model_at_end=True, eval_strategy="steps", eval_steps=30, save_steps=60)
+    assert (args.save_steps, args.save_strategy) == (60, "steps")
+    with pytest.raises(ArgumentError, match="requires the save and eval strategy to match"):
+        TrainingArguments("runs/a", load_best_model_at_end=True, eval_strategy="epoch", save_strategy="steps")
 
 
 def test_every_argument_of_the_installed_transformers_has_a_state() -> None:
@@ -100,6 +132,11 @@ def test_bad_values_are_one_line(asked: dict[str, Any], said: str) -> None:
     assert isinstance(caught.value, BertwrightError | TypeError | ValueError)
 
 
+def test_the_best_needs_a_measure() -> None:
+    with pytest.raises(ArgumentError, match='save_strategy="best" needs metric_for_best_model, such as "loss"'):
+        TrainingArguments("runs/a", eval_strategy="epoch", save_strategy="best")
+
+
 def test_only_the_folder_goes_by_position() -> None:
     assert TrainingArguments("runs/a").output_dir == "runs/a"
     with pytest.raises(ArgumentError, match="takes output_dir by position"):
@@ -126,6 +163,33 @@ def test_to_callbacks_it_is_transformers_own() -> None:
 def test_transformers_own_become_ours() -> None:
     args = TrainingArguments.of(transformers.TrainingArguments("runs/a", max_steps=3, use_cpu=True))
     assert (type(args), args.max_steps, args.home) == (TrainingArguments, 3, Path("runs/a"))
+
+
+def test_a_command_line_becomes_arguments(recwarn: pytest.WarningsRecorder) -> None:
+    parser = HfArgumentParser(TrainingArguments)
+    (args,) = parser.parse_args_into_dataclasses(["--output_dir", "runs/a", "--do_train", "--seed", "3"])
+    assert (args.output_dir, args.do_train, args.seed, args.overwrite_output_dir) == ("runs/a", True, 3, False)
+    assert not recwarn.list
+    with pytest.warns(FutureWarning, match="overwrite_output_dir"):
+        (args,) = parser.parse_args_into_dataclasses(["--output_dir", "runs/a", "--overwrite_output_dir"])
+    assert args.overwrite_output_dir is True
+
+
+def test_a_dataclass_of_ones_own_understands_older_names_too() -> None:
+    @dataclasses.dataclass
+    class Own(TrainingArguments):
+        rate: float = 0.1
+
+    with pytest.warns(FutureWarning) as warned:
+        args = Own("runs/a", overwrite_output_dir=True, evaluation_strategy="epoch", jit_mode_eval=False, rate=0.2)
+    assert len(warned) == 2
+    assert warned[0].filename == __file__
+    assert (args.overwrite_output_dir, args.eval_strategy, args.rate) == (True, "epoch", 0.2)
+    assert args.given == {"output_dir", "overwrite_output_dir", "eval_strategy", "rate"}
+    with pytest.raises(ArgumentError, match="has no argument 'evaluation_strateg'; did you mean evaluation_strategy"):
+        Own("runs/a", evaluation_strateg="epoch")
+    with pytest.raises(ArgumentError, match="per_device_train_batch_size is at least 1"):
+        Own("runs/a", per_device_train_batch_size=0)
 
 
 def test_a_dataclass_of_ones_own_may_follow() -> None:

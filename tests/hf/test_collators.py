@@ -13,6 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizers import KINDS, TEXTS, made
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from bertwright import (
     DataCollatorForLanguageModeling,
@@ -255,6 +258,19 @@ def test_ids_that_the_tokenizer_does_not_have_are_words_of_their_own(whole: bool
     assert not (labels[:, [0, -1]] != -100).any()
 
 
+def test_a_tokenizer_of_special_tokens_alone_has_no_other_token_to_show() -> None:
+    special = {f"{role}_token": f"[{role.upper()}]" for role in ("pad", "unk", "cls", "sep", "mask")}
+    vocabulary = {token: id for id, token in enumerate(special.values())}
+    bare = Tokenizer(WordLevel(vocabulary, unk_token=special["unk_token"]))
+    collator = DataCollatorForLanguageModeling(PreTrainedTokenizerFast(tokenizer_object=bare, **special), seed=1)
+    ids = torch.tensor([[2, *range(5, 45), 3]] * 20)
+    batch = collator([{"input_ids": row} for row in ids])
+    asked = batch["labels"] != -100
+    assert asked.sum(1).tolist() == [6] * 20
+    assert torch.equal(batch["labels"][asked], ids[asked])
+    assert set(batch["input_ids"][asked].tolist()) - {4} <= set(ids[asked].tolist())
+
+
 def test_sentence_order_labels_go_with_the_batch() -> None:
     tokenizer = made(WORDPIECE)
     features = [f | {"sentence_order_label": torch.tensor(n % 2)} for n, f in enumerate(random_ids([5, 9, 7]))]
@@ -342,7 +358,7 @@ def test_what_makes_no_batch_is_named() -> None:
         DataCollatorForLanguageModeling(tokenizer.backend_tokenizer)
     unpadded = copy.deepcopy(tokenizer)
     unpadded.pad_token = None
-    with pytest.raises(RecipeError, match="no pad token"):
+    with pytest.raises(ValueError, match="no pad token"):  # As transformers' collator raises.
         DataCollatorForLanguageModeling(unpadded)(random_ids([3, 5]))
     unmasked = copy.deepcopy(tokenizer)
     unmasked.mask_token = None

@@ -64,6 +64,19 @@ def test_a_head_is_swapped_in_one_call_that_says_what_became_of_each_tensor(
     assert not model.training
 
 
+def test_what_became_of_each_tensor_is_said_as_transformers_says_it(config: BertConfig, tmp_path: Path) -> None:
+    """Under its keys, as code reads them; the pooler that is there goes on here, as there."""
+    models.BertForPreTraining(config).save_pretrained(tmp_path)
+    model, said = models.BertForSequenceClassification.from_pretrained(tmp_path, num_labels=4, output_loading_info=True)
+    kind = transformers.BertForSequenceClassification
+    _, theirs = kind.from_pretrained(tmp_path, num_labels=4, output_loading_info=True)
+    assert model.num_labels == 4
+    assert said.keys() >= {"missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"}
+    assert said["missing_keys"] == set(theirs["missing_keys"]) == {"classifier.weight", "classifier.bias"}
+    assert said["unexpected_keys"] == {name for name in theirs["unexpected_keys"] if "decoder" not in name}
+    assert not said["mismatched_keys"]
+
+
 def test_a_head_is_swapped_on_a_model_ours_or_theirs(config: BertConfig, inputs: dict[str, Tensor]) -> None:
     for source in (models.BertForMaskedLM(config), transformers.BertForMaskedLM(config)):
         swapped = models.BertForTokenClassification.from_model(source.eval(), num_labels=3)
@@ -119,7 +132,7 @@ def test_a_vocabulary_grows_and_shrinks(kind: Any, inputs: dict[str, Tensor], tm
     model = kind(BertConfig(**SHAPE) if kind is models.BertForMaskedLM else ModernBertConfig(**SHAPE | ids)).eval()
     before = model(**inputs).logits
     words = model.resize_token_embeddings(51, pad_to_multiple_of=8)
-    assert (words.num_embeddings, model.config.vocab_size) == (56, 56)
+    assert (words.num_embeddings, model.config.vocab_size, model.vocab_size) == (56, 56, 56)
     after = model(**inputs).logits
     assert after.shape == (4, 9, 56)
     torch.testing.assert_close(after[..., :50], before, rtol=1e-5, atol=1e-5)
@@ -131,6 +144,8 @@ def test_a_vocabulary_grows_and_shrinks(kind: Any, inputs: dict[str, Tensor], tm
         other(**inputs).logits * inputs["attention_mask"][..., None], after, rtol=1e-5, atol=1e-5
     )
     assert model.resize_token_embeddings(50).weight.shape == (50, 24)
+    with pytest.raises(ValueError, match=r"pad_to_multiple_of is a whole number, not 1\.3"):
+        model.resize_token_embeddings(50, pad_to_multiple_of=1.3)
     torch.testing.assert_close(model(**inputs).logits, before, rtol=1e-5, atol=1e-5)
     model.set_input_embeddings(nn.Embedding(60, 24))
     assert model(**inputs).logits.shape == (4, 9, 60)

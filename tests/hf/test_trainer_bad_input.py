@@ -71,6 +71,20 @@ def test_a_stream_needs_max_steps(tmp_path: Path) -> None:
     assert one.state.epoch == 1.0
 
 
+def test_a_stream_that_does_not_begin_again_ends_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Once(IterableDataset[Any]):
+        def __init__(self) -> None:
+            self.rows = iter(Examples().rows)
+
+        def __iter__(self) -> Iterator[dict[str, Tensor]]:
+            return self.rows
+
+    one = trainer(tmp_path, data=Once(), max_steps=9)
+    assert one.train().global_step == 4
+    assert "does not begin again: training stops after step 4 of 9" in caplog.text
+    assert one.state.log_history[-1]["train_loss"] > 0
+
+
 def test_columns_that_the_model_does_not_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [{name: value.tolist() for name, value in row.items()} | {"text": "Лодка"} for row in Examples().rows]
     whole = datasets.Dataset.from_list(rows)
@@ -98,6 +112,22 @@ def test_a_collator_that_gives_what_the_model_does_not_take(tmp_path: Path) -> N
     assert refused(InputError, one).startswith(
         "a batch is a mapping of the model's inputs, and the collator made a Tensor"
     )
+
+
+def test_a_model_of_ones_own_may_take_any_input(tmp_path: Path) -> None:
+    """Of columns that its forward does not list, those reach it that label_names names."""
+    seen: list[set[str]] = []
+
+    class Weighed(BertForSequenceClassification):
+        def forward(self, input_ids: Any = None, labels: Any = None, **more: Any) -> Any:  # type: ignore[override]
+            seen.append(set(more))
+            return super().forward(input_ids=input_ids, labels=labels)
+
+    rows = [row | {"weight": torch.tensor(1.0), "unused": 0} for row in Examples(BertForSequenceClassification).rows]
+    one = trainer(tmp_path, model(Weighed), rows, label_names=["labels", "weight"], max_steps=1)
+    one.train()
+    assert seen == [{"weight"}]
+    assert len(one.predict(rows).label_ids) == 2
 
 
 @pytest.mark.parametrize(("label", "found"), [(2, "the label 2"), (-1, "the label -1")])
@@ -137,6 +167,30 @@ def test_a_checkpoint_of_another_class(tmp_path: Path) -> None:
         other.train(resume_from_checkpoint=True)
     with pytest.raises(RunError, match=r"is not a folder with model\.safetensors"):
         trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "nowhere"))
+
+
+def test_a_model_that_loads_by_itself(tmp_path: Path) -> None:
+    class Growing(Scorer):
+        """Remembers all ids that it has seen."""
+
+        def __init__(self) -> None:
+            super().__init__(loss=True)
+            self.register_buffer("seen", torch.empty(0, dtype=torch.long))
+
+        def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+            self.seen = torch.cat([self.seen, input_ids.flatten()])
+            return super().forward(input_ids, labels)
+
+        def load_state_dict(self, state: Any, *more: Any, **named: Any) -> Any:
+            self.seen = state["seen"].clone()
+            return super().load_state_dict(state, *more, **named)
+
+    data, saved = Examples(BertForSequenceClassification), {"save_strategy": "steps", "save_steps": 2}
+    whole, half = Growing(), Growing()
+    trainer(tmp_path / "whole", whole, data, max_steps=6, **saved).train()
+    one = trainer(tmp_path / "half", half, data, max_steps=6, **saved)
+    one.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert torch.equal(half.seen, whole.seen)
 
 
 def test_the_log_says_what_kind_of_training_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,15 @@ import pytest
 import torch
 import transformers
 from tiny import Examples, arguments, losses, model, trainer, weights
-from transformers import BertForSequenceClassification, EarlyStoppingCallback, TrainerCallback
+from transformers import Adafactor, BertForSequenceClassification, EarlyStoppingCallback, TrainerCallback
+from transformers.optimization import AdafactorSchedule
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalPrediction
 
+from bertwright.errors import RunError
+from bertwright.hf.trainer import Trainer
+
+THEIRS = {field.name for field in dataclasses.fields(transformers.TrainingArguments)}
 EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
 LOGGED = ("loss", "grad_norm", "learning_rate", "epoch", "eval_loss", "train_loss")
 
@@ -50,8 +57,9 @@ class Numbers(TrainerCallback):
 
 def theirs(home: Path, whole: Any, data: Any, callbacks: list[Any], **more: Any) -> transformers.Trainer:
     args = arguments(home, **more).to_dict()
-    args.pop("accelerator_config")
-    plain = transformers.TrainingArguments(**{k: v for k, v in args.items() if not k.startswith("gradient_checkpoint")})
+    for name in ("accelerator_config", "gradient_checkpointing", "gradient_checkpointing_kwargs"):
+        args.pop(name)
+    plain = transformers.TrainingArguments(**{k: v for k, v in args.items() if k in THEIRS})
     return transformers.Trainer(whole, plain, train_dataset=data, eval_dataset=data, callbacks=callbacks)
 
 
@@ -142,6 +150,75 @@ def test_predictions_are_transformers_predictions(tmp_path: Path) -> None:
     assert len(seen) == 2
 
 
+def test_metrics_batch_by_batch_leave_the_predictions(tmp_path: Path) -> None:
+    data, seen = Examples(BertForSequenceClassification, 10), []
+
+    def right(found: Any, compute_result: bool) -> dict[str, float]:
+        seen.extend((found.predictions.argmax(-1) == found.label_ids).tolist())
+        return {"accuracy": sum(seen) / len(seen)} if compute_result else {}
+
+    settings = {"batch_eval_metrics": True, "per_device_eval_batch_size": 4}
+    one = trainer(tmp_path, model(BertForSequenceClassification), data, compute_metrics=right, **settings)
+    found = one.predict(data)
+    said = found.predictions.argmax(-1) == found.label_ids
+    assert found.metrics["test_accuracy"] == said.mean()
+    assert seen == said.tolist()
+
+
+class Counting(TrainerCallback, ExportableState):
+    """A callback with a state, of which a person may have several."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"number": self.number}, "attributes": {}}
+
+
+def test_each_callback_gets_its_own_state_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved = {"save_strategy": "steps", "save_steps": 1, "restore_callback_states_from_checkpoint": True}
+    trainer(tmp_path, max_steps=1, callbacks=[Counting(3), Counting(5)], **saved).train()
+    again = [Counting(), Counting()]
+    trainer(tmp_path, max_steps=2, callbacks=again, **saved).train(resume_from_checkpoint=True)
+    assert [one.number for one in again] == [3, 5]
+    assert "has the state of" not in caplog.text
+    trainer(tmp_path, max_steps=3, **saved).train(resume_from_checkpoint=True)
+    assert "has the state of Counting, and callbacks= has none to take it" in caplog.text
+
+
+def test_what_is_asked_of_an_optimizer(tmp_path: Path) -> None:
+    one = trainer(tmp_path, weight_decay=0.1, adam_beta2=0.9)
+    with pytest.raises(RunError, match="there is no optimizer yet"):
+        one.get_learning_rates()
+    kind, settings = Trainer.get_optimizer_cls_and_kwargs(one.args)
+    made = one.create_optimizer()
+    assert type(made) is kind
+    assert all(made.defaults[name] == value for name, value in settings.items())
+    assert settings["betas"] == (0.9, 0.9)
+    assert one.get_learning_rates() == [1e-2, 1e-2]
+    bias = one.model.get_parameter("cls.predictions.bias")
+    assert one.get_optimizer_group(bias)["weight_decay"] == 0
+    assert [group["weight_decay"] for group in one.get_optimizer_group()] == [0.1, 0]
+    assert one.get_num_trainable_parameters() == sum(p.numel() for p in one.model.parameters())
+
+
+def test_several_labels_are_not_smoothed(tmp_path: Path) -> None:
+    rows = [row | {"labels": torch.tensor([1.0, 0.0])} for row in Examples().rows]
+    several = {"problem_type": "multi_label_classification"}
+    with pytest.warns(UserWarning, match="Label smoothing is not compatible with multi-label classification"):
+        one = trainer(tmp_path, model(BertForSequenceClassification, **several), rows, label_smoothing_factor=0.1)
+    plain = trainer(tmp_path / "plain", model(BertForSequenceClassification, **several), rows)
+    for each in (one, plain):
+        each.train()
+    assert losses(one) == losses(plain)
+
+
+def test_a_loader_says_its_batch_size(tmp_path: Path) -> None:
+    one = trainer(tmp_path, per_device_eval_batch_size=3, eval_dataset=Examples())
+    assert one.get_train_dataloader().batch_size == 4
+    assert one.get_eval_dataloader().batch_size == 3
+
+
 def test_an_optimizer_and_a_schedule_of_ones_own(tmp_path: Path) -> None:
     whole = model()
     own = torch.optim.SGD(whole.parameters(), lr=0.1, momentum=0.9)
@@ -159,6 +236,17 @@ def test_an_optimizer_and_a_schedule_of_ones_own(tmp_path: Path) -> None:
     two.train(str(tmp_path / "checkpoint-3"))
     assert losses(two) == losses(one)
     assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
+
+
+def test_a_schedule_that_reads_the_rate_off_gradients(tmp_path: Path) -> None:
+    """Adafactor's rate without one of its own is made of the step and the weights' size."""
+    whole = model()
+    own = Adafactor(whole.parameters(), scale_parameter=True, relative_step=True, warmup_init=True, lr=None)
+    one = trainer(tmp_path, whole, optimizers=(own, AdafactorSchedule(own)), max_steps=3)
+    one.train()
+    rates = [line["learning_rate"] for line in one.state.log_history if "learning_rate" in line]
+    assert min(rates[1:]) > 0
+    assert own.param_groups[0]["lr"] > 0
 
 
 def test_a_model_is_made_anew_for_each_run(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ def test_it_ends_with_the_weights_of_the_command(store: Path, tmp_path: Path) ->
 
     one = Trainer(whole, args, train_dataset=TokenStore(store), callbacks=[Listening()])
     output = one.train()
+    said = Provenance.read(command / "model").heldout  # type: ignore[union-attr]
+    metrics = one.evaluate()
+    assert {name: metrics[f"eval_{name}"] for name in said} == pytest.approx(said, rel=1e-4)
+    assert metrics["eval_loss"] == pytest.approx(said["mlm.loss"] + said["nsp.loss"], rel=1e-4)
+    assert heard[-1] is metrics
     assert runs.same_weights(command, tmp_path / "trainer")
     assert output.global_step == 4
     assert output.training_loss > 0
@@ -67,6 +72,11 @@ def test_what_is_not_for_a_store_is_refused(store: Path, tmp_path: Path) -> None
     rows = [{"input_ids": [1, 2]}]
     with pytest.raises(RunError, match="trains on a TokenStore, and train_dataset is a list"):
         Trainer(model(store), TrainingArguments(str(tmp_path), max_steps=1), train_dataset=rows).train()
+    one = Trainer(model(store), TrainingArguments(str(tmp_path), max_steps=1), eval_dataset=rows)
+    with pytest.raises(RunError, match="is judged by a TokenStore, and eval_dataset is a list"):
+        one.evaluate()
+    with pytest.raises(RunError, match="predict is not for a"):
+        one.predict(rows)
     args = TrainingArguments(str(tmp_path), max_steps=1, optim="sgd")
     with pytest.raises(ArgumentError, match="optim='sgd' is not for a TokenStore; accepted are adamw_torch"):
         Trainer(model(store), args, train_dataset=TokenStore(store)).train()

@@ -13,6 +13,7 @@ from ..openmp import sleep_soon
 from . import options
 from .bench import bench
 from .evaluate import evaluate
+from .export import export
 from .fill import fill
 from .finetune import finetune
 from .inspect import inspect
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (quickstart, prepare, pretrain, finetune, train, evaluate, predict, fill, inspect, bench):
+for verb in (quickstart, prepare, pretrain, finetune, train, evaluate, predict, fill, inspect, export, bench):
     app.command()(verb)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of every argument that transformers' TrainingArguments had for a run, from 3.0 to 5.23.
+"""What becomes of every argument that transformers' TrainingArguments had for a run, from 3.0 to 5.24.
 
 DONE        it means here what it means there
 TRANSLATED  an older name: today's form takes its place, with one warning
@@ -150,8 +150,10 @@ DEFAULTS_OF_REMOVED: Mapping[str, tuple[Any, ...]] = {
     "dispatch_batches": (None,),
     "jit_mode_eval": (False,),
     "local_rank": (-1, 0),
+    "logging_dir": (None,),
     "model_parallel": (False,),
     "mp_parameters": ("",),
+    "overwrite_output_dir": (False,),
     "past_index": (-1,),
     "ray_scope": ("last",),
     "sharded_ddp": ("", False, None, []),

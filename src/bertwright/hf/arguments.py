@@ -7,13 +7,14 @@ import dataclasses
 import difflib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from transformers.trainer_utils import SaveStrategy
 
 from ..errors import RecipeError
 from ..train.precision import device
@@ -24,12 +25,40 @@ _LIKE_ADAMW = ("adamw_hf", "adamw_apex_fused", "adamw_torch_xla", "adamw_torch_n
 _FIELDS = {field.name: field.default for field in dataclasses.fields(transformers.TrainingArguments)}
 
 
-class ArgumentError(RecipeError, TypeError, ValueError):
+class ArgumentError(RecipeError, TypeError):
     """An argument is unknown, has no meaning here, or does not go with the others."""
 
 
-class TrainingArguments(transformers.TrainingArguments):
-    """How a Trainer trains: every argument that transformers' class had for a run from 3.0 to 5.23, by name.
+class _Understanding(type):
+    """Makes arguments of names old and new, of `TrainingArguments` and of a dataclass over it alike."""
+
+    def __call__(cls, output_dir: str | None = None, *others: Any, **named: Any) -> Any:
+        if others:
+            raise ArgumentError(
+                f"{cls.__name__} takes output_dir by position and all others by name; {others[0]!r} has none"
+            )
+        own = {field.name for field in dataclasses.fields(cls) if field.init} - _FIELDS.keys()  # type: ignore[arg-type]
+        _refuse_unknown(named, own)
+        _refuse_several_processes()
+        today = {name: value for name, value in named.items() if name in own} | {"output_dir": output_dir}
+        today |= _today(named)
+        _save_where_judged(today)
+        muon = today.get("optim") == "muon"
+        # transformers does not know Muon, so it is put in its place afterwards.
+        theirs: dict[str, Any] = {**today, "optim": "adamw_torch"} if muon else today
+        try:
+            made = super().__call__(**theirs)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(" ".join(str(error).split())) from error
+        if muon:
+            made.optim = "muon"
+        made.given = frozenset(today)
+        return made
+
+
+@dataclasses.dataclass(repr=False, eq=False)
+class TrainingArguments(transformers.TrainingArguments, metaclass=_Understanding):
+    """How a Trainer trains: every argument that transformers' class had for a run from 3.0 to 5.24, by name.
 
     `docs/training-arguments.md` says of each whether it is done, translated, ignored or refused; nothing is so in
     silence. To callbacks it is transformers' class. Raises ArgumentError for an unknown name, a refused argument and
@@ -40,30 +69,18 @@ class TrainingArguments(transformers.TrainingArguments):
     """Whether a folder that holds another run is written over."""
     logging_dir: str | None = None
     """Where TensorBoard's files go; None: below the output folder."""
-    given: frozenset[str] = frozenset()
+    given: frozenset[str] = dataclasses.field(default=frozenset(), init=False)
     """Today's names of what was passed."""
 
-    def __init__(self, output_dir: str | None = None, *others: Any, **named: Any) -> None:
-        if others:
-            raise ArgumentError(
-                f"TrainingArguments takes output_dir by position and all others by name; {others[0]!r} has none"
-            )
-        _refuse_unknown(named)
-        _refuse_several_processes()
-        today: dict[str, Any] = {"output_dir": output_dir, **_today(named)}
-        muon = today.get("optim") == "muon"
-        # transformers does not know Muon, so it is put in its place afterwards.
-        theirs: dict[str, Any] = {**today, "optim": "adamw_torch"} if muon else today
-        self.overwrite_output_dir = bool(named.get("overwrite_output_dir", False))
-        self.logging_dir = named.get("logging_dir")
-        self.given = frozenset(today)
-        try:
-            super().__init__(**theirs)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(" ".join(str(error).split())) from error
-        if muon:
-            self.optim = "muon"
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _check_values(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """An argument by a name that it had once, by which code may ask for it, as `evaluation_strategy`."""
+        if name in TRANSLATED and (today := TRANSLATED[name].today) in _FIELDS:
+            return getattr(self, today)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @classmethod
     def of(cls, args: transformers.TrainingArguments) -> TrainingArguments:
@@ -91,9 +108,9 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = bf16
 
 
-def _refuse_unknown(named: Mapping[str, Any]) -> None:
+def _refuse_unknown(named: Mapping[str, Any], own: Collection[str]) -> None:
     for name in named:
-        if name not in KNOWN and name not in _FIELDS:
+        if name not in KNOWN and name not in _FIELDS and name not in own:
             near = difflib.get_close_matches(name, KNOWN, 1)
             meant = f"did you mean {near[0]}?" if near else "docs/training-arguments.md lists those that there are"
             raise ArgumentError(f"TrainingArguments has no argument {name!r}; {meant}")
@@ -117,7 +134,7 @@ def _today(named: Mapping[str, Any]) -> dict[str, Any]:
             today.pop(name, None)
             if not _asks_nothing(name, value):
                 _warn(f"{name}={value!r} is ignored: {IGNORED[name]}.")
-        if name in TRANSLATED and not (name in _FIELDS and _asks_nothing(name, value)):
+        if name in TRANSLATED and not (name in {*_FIELDS, *DEFAULTS_OF_REMOVED} and _asks_nothing(name, value)):
             _warn(f"{name}: today that is {TRANSLATED[name].today}.")
             for other, translated in TRANSLATED[name].into(value).items():
                 if _asks_nothing(other, today.get(other, _FIELDS[other])):
@@ -126,6 +143,21 @@ def _today(named: Mapping[str, Any]) -> dict[str, Any]:
         _warn(f"optim={str(today['optim'])!r}: today that is optim='adamw_torch_fused'.")
         today["optim"] = "adamw_torch_fused"
     return today
+
+
+def _save_where_judged(today: dict[str, Any]) -> None:
+    """Saves at each evaluation, as `load_best_model_at_end` meant up to 4.2, where defaults do not go with it."""
+    if not today.get("load_best_model_at_end") or "save_strategy" in today:
+        return
+    strategy = today.get("eval_strategy", "no")
+    strategy = str(getattr(strategy, "value", strategy))
+    every: Any = today.get("eval_steps") or today.get("logging_steps") or _FIELDS["logging_steps"]
+    if strategy == "epoch":
+        today["save_strategy"] = strategy
+        _warn('load_best_model_at_end: today that needs save_strategy="epoch", as eval_strategy.')
+    elif strategy == "steps" and every >= 1 and today.get("save_steps", _FIELDS["save_steps"]) % every:
+        today["save_steps"] = every
+        _warn(f"load_best_model_at_end: today that needs a multiple of eval_steps as save_steps, which are {every}.")
 
 
 def _asks_nothing(name: str, value: Any) -> bool:
@@ -143,6 +175,8 @@ def _check_values(args: TrainingArguments) -> None:
         raise ArgumentError(
             f"optim={optim!r} is not among {', '.join(OPTIMIZERS)}; pass another one as Trainer(optimizers=...)"
         )
+    if args.save_strategy == SaveStrategy.BEST and args.metric_for_best_model is None:
+        raise ArgumentError('save_strategy="best" needs metric_for_best_model, such as "loss"')
     at_least_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
     for name in at_least_1:
         if getattr(args, name) < 1:

@@ -19,15 +19,15 @@ _ALWAYS = ("label", "label_ids")
 
 def taken(model: nn.Module) -> list[str] | None:
     """The names that the model's forward takes; None where it takes any."""
-    parameters = inspect.signature(model.forward).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters) and not _is_transformers(model):
+    if _takes_any(model) and not isinstance(model, PreTrainedModel):
         return None
+    parameters = inspect.signature(model.forward).parameters.values()
     return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
 def labels_of(model: nn.Module) -> list[str]:
     """The names of the labels that a model takes."""
-    named = find_labels(type(model)) if _is_transformers(model) else []
+    named = find_labels(type(model)) if isinstance(model, PreTrainedModel) else []
     return named or [name for name in taken(model) or ["labels"] if "label" in name or name.endswith("_positions")]
 
 
@@ -60,7 +60,9 @@ class Keeping:
 
 def refuse_unknown(model: nn.Module, names: list[str]) -> None:
     """Raises InputError when a batch has something that the model's forward does not take."""
-    known = taken(model)
+    # transformers' own classes take any name, and do nothing with it; a person's class has its reasons.
+    own = not type(model).__module__.startswith(("transformers.", "bertwright."))
+    known = None if own and _takes_any(model) else taken(model)
     if known is not None and (strange := [name for name in names if name not in known]):
         raise InputError(
             f"a batch has {', '.join(strange)}, which {type(model).__name__} does not take; it takes "
@@ -80,5 +82,6 @@ def _say(unused: list[str], kept: list[str], columns: list[str], model: nn.Modul
         logger.warning(f"Columns that {kind} does not take are left out: {', '.join(new)}.")
 
 
-def _is_transformers(model: nn.Module) -> bool:
-    return isinstance(model, PreTrainedModel)
+def _takes_any(model: nn.Module) -> bool:
+    """Whether the model's forward takes other names than those that it lists."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(model.forward).parameters.values())

@@ -40,9 +40,14 @@ class Collected:
 
 
 def evaluate_over(
-    trainer: Face, batches: DataLoader[Any], loss_only: bool, ignore_keys: list[str] | None, prefix: str
+    trainer: Face,
+    batches: DataLoader[Any],
+    loss_only: bool,
+    ignore_keys: list[str] | None,
+    prefix: str,
+    keeps: bool,
 ) -> EvalLoopOutput:
-    """`Trainer.evaluation_loop`."""
+    """`Trainer.evaluation_loop`; `keeps`: what is predicted is wanted also where metrics are made batch by batch."""
     args, model = trainer.args, trainer.model
     model.eval()
     trainer.callback_handler.eval_dataloader = batches
@@ -56,6 +61,8 @@ def evaluate_over(
         sums = add([sums, measures])
         if args.batch_eval_metrics and trainer.compute_metrics is not None and found["predictions"] is not None:
             metrics = trainer.compute_metrics(_prediction(args, **found), compute_result=number == last)
+            if keeps:
+                collected.add(**found)
         else:
             collected.add(**found)
         if (number + 1) % (args.eval_accumulation_steps or number + 2) == 0:

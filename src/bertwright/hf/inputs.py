@@ -16,6 +16,10 @@ from .loading import restart, seed_everything
 Counts = dict[str, int]
 
 
+class Exhausted(InputError):
+    """A stream ended, and does not begin again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a model is called with, by name, and how many predictions each of its losses averages over."""
@@ -70,6 +74,7 @@ class Epochs:
         self._length, self._accumulation = length, accumulation
         self.steps_per_epoch = None if length is None else max(1, -(-length // accumulation))
         self._skipped = 0
+        self._has_given = False
         self._at: tuple[int, int] | None = None
         """Epoch and number of the batch that the iterator gives next."""
         self._iterator: Iterator[Any] = iter(())
@@ -117,6 +122,8 @@ class Epochs:
             self._iterator = restart(self._batches, epoch, self._seed, 0)
             seed_everything(key_of(*seed_words))
             found = next(self._iterator, None)
+        if found is None and self._has_given:
+            raise Exhausted("the training dataset ended, and does not begin again")
         if found is None:
             raise InputError("the training dataset gave no batch: it is empty, or smaller than a batch that is dropped")
         if not isinstance(found, Mapping):
@@ -124,4 +131,5 @@ class Epochs:
                 f"a batch is a mapping of the model's inputs, and the collator made a {type(found).__name__}; pass a "
                 "data_collator that returns a dict of tensors"
             )
+        self._has_given = True
         return found

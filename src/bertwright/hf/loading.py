@@ -121,7 +121,10 @@ def loader(
     if sampler is None:
         return DataLoader(dataset, batch_size=batch_size, collate_fn=collate, drop_last=drop_last, **workers)
     batches = Keyed(sampler, batch_size, drop_last, *words)
-    return DataLoader(Drawn(dataset), batch_sampler=batches, collate_fn=collate, **workers)
+    made = DataLoader(Drawn(dataset), batch_sampler=batches, collate_fn=collate, **workers)
+    # torch gives a loader with a batch sampler no batch_size, lets nobody set one, and code asks it for one.
+    object.__setattr__(made, "batch_size", batch_size)
+    return made
 
 
 def is_stream(dataset: Any) -> bool:

@@ -18,13 +18,17 @@ from ..data.store import TokenStore
 from ..encoders.exchange import Checkpoint
 from ..encoders.sizes import SIZES
 from ..errors import RunError
-from ..run.choose import settings_of
+from ..flow import Document
+from ..run.choose import HELDOUT_EXAMPLES, settings_of
 from ..run.record import RunFolder
 from ..run.run import run
-from ..run.spec import SCRATCH, Data, Encoder, Evaluate, Recipe, Save, Train
+from ..run.sources import labelled_once, store_examples
+from ..run.spec import MICRO_TOKENS, SCRATCH, Data, Encoder, Evaluate, Recipe, Save, Train
 from ..run.start import given
 from ..run.training import Stop, Stopped
 from ..tasks.model import Model
+from ..train.loop import measure
+from ..train.precision import resolve
 from .arguments import ArgumentError, TrainingArguments
 from .face import Face
 
@@ -60,12 +64,7 @@ def train_natively(trainer: Face, model: Model) -> TrainOutput:
 
     Raises RunError when there is no TokenStore to train on.
     """
-    store = trainer.train_dataset
-    if not isinstance(store, TokenStore):
-        raise RunError(
-            f"a bertwright.Model trains on a TokenStore, and train_dataset is a {type(store).__name__}; for datasets "
-            "of rows there are bertwright's Bert... classes, or `bertwright finetune`"
-        )
+    store = _store("trains on", "train_dataset", trainer.train_dataset)
     recipe, stop, handler = recipe_of(trainer.args, model, store), Stop(), trainer.callback_handler
     trainer.control = handler.on_train_begin(trainer.args, trainer.state, trainer.control)
     try:
@@ -79,6 +78,32 @@ def train_natively(trainer: Face, model: Model) -> TrainOutput:
     last: Mapping[str, Any] = lines[-1] if lines else {"step": 0}
     loss = sum(value for name, value in last.items() if name == "loss" or name.endswith(".loss"))
     return TrainOutput(last["step"], loss, {"train_loss": loss})
+
+
+def evaluate_natively(args: TrainingArguments, model: Model, dataset: Any, prefix: str) -> dict[str, float]:
+    """`Trainer.evaluate` of a model of this package: what its run says of the held-out part of a store, and its loss.
+
+    Raises RunError for what is no TokenStore, and where nothing is held out.
+    """
+    store = _store("is judged by", "eval_dataset", dataset)
+    wanted = HELDOUT_EXAMPLES[Document]
+    examples = store_examples(str(store.path), model.task, store.tokenizer, Data().length, wanted)
+    batches = labelled_once(model.task, examples, store.tokenizer, MICRO_TOKENS)
+    sums = measure(model, batches, resolve(_train(args).precision, args.device))
+    if not sums:
+        raise RunError(f"{store.path} holds nothing out to be judged by; prepare it with --heldout")
+    report = model.task.report(sums)
+    loss = sum(value for name, value in report.items() if name.endswith(".loss"))
+    return {f"{prefix}_loss": loss} | {f"{prefix}_{name}": value for name, value in report.items()}
+
+
+def _store(does: str, argument: str, dataset: Any) -> TokenStore:
+    if isinstance(dataset, TokenStore):
+        return dataset
+    raise RunError(
+        f"a bertwright.Model {does} a TokenStore, and {argument} is a {type(dataset).__name__}; for datasets of rows "
+        "there are bertwright's Bert... classes, or `bertwright finetune`"
+    )
 
 
 def save_natively(home: Path, path: Path) -> None:

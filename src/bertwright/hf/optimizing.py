@@ -95,14 +95,27 @@ def _groups(named: list[Named], decay: list[str], weight_decay: float) -> list[d
 def _single(
     kind: str, args: TrainingArguments, groups: list[dict[str, Any]], extra: dict[str, Any]
 ) -> torch.optim.Optimizer:
-    lr = args.learning_rate
+    cls, settings = _of_kind(kind, args, extra)
+    return cls(groups, **settings)
+
+
+def class_and_settings(args: TrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """The class of `args.optim` and what it is made with besides parameters; of `muon`, of what is no matrix."""
+    kind = str(getattr(args.optim, "value", args.optim))
+    return _of_kind("adamw_torch_fused" if kind == "muon" else kind, args, _extra(args.optim_args))
+
+
+def _of_kind(
+    kind: str, args: TrainingArguments, extra: dict[str, Any]
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    settings = {"lr": args.learning_rate, **extra}
     if kind in ("adamw_torch", "adamw_torch_fused"):
         betas, fused = (args.adam_beta1, args.adam_beta2), kind == "adamw_torch_fused"
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=args.adam_epsilon, fused=fused, **extra)
+        return torch.optim.AdamW, {"betas": betas, "eps": args.adam_epsilon, "fused": fused, **settings}
     if kind == "adafactor":
-        return Adafactor(groups, lr=lr, scale_parameter=False, relative_step=False)
+        return Adafactor, {"lr": args.learning_rate, "scale_parameter": False, "relative_step": False}
     known = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop}
-    return known[kind](groups, lr=lr, **extra)
+    return known[kind], settings
 
 
 def _extra(text: str | None) -> dict[str, Any]:

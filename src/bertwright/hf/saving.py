@@ -76,9 +76,13 @@ def load_best(trainer: Face, home: Path) -> None:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a checkpoint's tensors into a model of the same make.
 
-    Raises CheckpointError when it is of another, naming both sides.
+    A model with a `load_state_dict` of its own says by itself what fits. Raises CheckpointError when the checkpoint is
+    of another make, naming both sides.
     """
     stored, own = _read(path / MODEL), model.state_dict()
+    if type(model).load_state_dict is not nn.Module.load_state_dict:
+        model.load_state_dict(stored)
+        return
     differ = [n for n in stored if n in own and stored[n].shape != own[n].shape]
     shapes = [f"{n} is {[*stored[n].shape]} there and {[*own[n].shape]} here" for n in differ]
     strange, present = sorted(stored.keys() - own.keys()), {own[n].data_ptr() for n in stored if n in own}
@@ -200,24 +204,29 @@ def _kind(path: Path) -> str:
 
 
 def _keep_callbacks(trainer: Face) -> None:
+    """Puts each callback's state of now into the Trainer's, by its class; of several of a class a list."""
     held: Any = trainer.state.stateful_callbacks
+    states: dict[str, list[Any]] = {}
     for callback in [*trainer.callback_handler.callbacks, trainer.control]:
         if isinstance(callback, ExportableState):
-            name, state = type(callback).__name__, callback.state()
-            if isinstance(held.get(name), list):
-                held[name].append(state)
-            else:
-                held[name] = state
+            states.setdefault(type(callback).__name__, []).append(callback.state())
+    held.update({name: several if len(several) > 1 else several[0] for name, several in states.items()})
 
 
 def _restore_callbacks(trainer: Face) -> None:
+    """Gives each callback its state again, the n-th of a class the n-th; says which states nobody takes."""
     held: Any = trainer.state.stateful_callbacks
+    waiting = {name: list(kept) if isinstance(kept, list) else [kept] for name, kept in held.items()}
+    # The control of a run that had ended would end this one at its first step.
+    waiting.pop(type(trainer.control).__name__, None)
     for callback in trainer.callback_handler.callbacks:
-        kept = held.get(type(callback).__name__) if isinstance(callback, ExportableState) else None
-        for one in kept if isinstance(kept, list) else [kept]:
-            if one is not None:
-                for name, value in {**one.get("args", {}), **one.get("attributes", {})}.items():
-                    setattr(callback, name, value)
+        states = waiting.get(type(callback).__name__) if isinstance(callback, ExportableState) else None
+        if states:
+            one = states.pop(0)
+            for name, value in {**one.get("args", {}), **one.get("attributes", {})}.items():
+                setattr(callback, name, value)
+    if left := [name for name, states in waiting.items() if states]:
+        logger.warning(f"The checkpoint has the state of {', '.join(left)}, and callbacks= has none to take it.")
 
 
 def _say_what_changed(trainer: Face, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -32,7 +33,7 @@ from ..train.precision import products_in, resolve
 from . import columns, evaluating, loading, optimizing, saving
 from .arguments import TrainingArguments
 from .callbacks import handler_for
-from .native import train_natively
+from .native import evaluate_natively, train_natively
 from .reporting import Reporting
 from .training import Training
 from .weighing import Weighing
@@ -87,12 +88,11 @@ class Trainer(Weighing, Reporting):
         self._parts: Any = None
         self.objective: Any = None
         self.compute_objective = default_compute_objective
-        smoothing = self.args.label_smoothing_factor
-        self.label_smoother = LabelSmoother(smoothing) if smoothing else None
         tokenizer: Any = self.processing_class
         padding = DataCollatorWithPadding(tokenizer) if hasattr(tokenizer, "pad") else None
         self.data_collator = data_collator or padding or default_data_collator
         self._take_model(model if model is not None else self.call_model_init())
+        self.label_smoother = self._smoother()
         self.state = TrainerState()
         self.control = TrainerControl()
         self.callback_handler = handler_for(self, named.get("callbacks"))
@@ -117,6 +117,15 @@ class Trainer(Weighing, Reporting):
         assert self.model_init is not None
         takes_trial = len(inspect.signature(self.model_init).parameters) == 1
         return self.model_init(trial) if takes_trial else self.model_init()
+
+    def _smoother(self) -> LabelSmoother | None:
+        if not self.args.label_smoothing_factor:
+            return None
+        if getattr(getattr(self.model, "config", None), "problem_type", None) == "multi_label_classification":
+            text = "Label smoothing is not compatible with multi-label classification, and is left out."
+            warnings.warn(text, UserWarning, stacklevel=3)
+            return None
+        return LabelSmoother(self.args.label_smoothing_factor)
 
     def _take_model(self, model: nn.Module) -> None:
         self.model = self.model_wrapped = model.to(self.args.device)
@@ -206,6 +215,30 @@ class Trainer(Weighing, Reporting):
         """The parameters to which weight decay applies."""
         return optimizing.decaying(model)
 
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: transformers.TrainingArguments, model: Any = None) -> tuple[Any, Any]:
+        """The class of `args.optim` and its settings, for a `create_optimizer` of one's own."""
+        return optimizing.class_and_settings(TrainingArguments.of(args))
+
+    def get_num_trainable_parameters(self) -> int:
+        """How many weights train."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    def get_learning_rates(self) -> list[float]:
+        """That of each group of parameters. Raises RunError before there is an optimizer."""
+        return [group["lr"] for group in self._groups]
+
+    def get_optimizer_group(self, param: Tensor | None = None) -> Any:
+        """The group that a parameter is in, or all of them. Raises RunError before there is an optimizer."""
+        groups = self._groups
+        return groups if param is None else next(g for g in groups if any(param is one for one in g["params"]))
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        if self.optimizer is None:
+            raise RunError("there is no optimizer yet: call create_optimizer() or train() first")
+        return self.optimizer.param_groups
+
     # Training
 
     def train(
@@ -254,11 +287,15 @@ class Trainer(Weighing, Reporting):
                 metrics |= self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}")
             return metrics
         started = time.time()
-        loss_only = True if self.compute_metrics is None else None
-        output = self.evaluation_loop(
-            self.get_eval_dataloader(eval_dataset), "Evaluation", loss_only, ignore_keys, metric_key_prefix
-        )
-        metrics = self._with_speed(output, metric_key_prefix, started)
+        if isinstance(self.model, Model):
+            judged = self.train_dataset if dataset is None else dataset
+            metrics = evaluate_natively(self.args, self.model, judged, metric_key_prefix)
+        else:
+            loss_only = True if self.compute_metrics is None else None
+            output = self.evaluation_loop(
+                self.get_eval_dataloader(eval_dataset), "Evaluation", loss_only, ignore_keys, metric_key_prefix
+            )
+            metrics = self._with_speed(output, metric_key_prefix, started)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -267,6 +304,8 @@ class Trainer(Weighing, Reporting):
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
     ) -> PredictionOutput:
         """Predictions, labels and metrics of a dataset."""
+        if isinstance(self.model, Model):
+            raise RunError("predict is not for a bertwright.Model: `bertwright predict` answers with its folder")
         started, batches = time.time(), self.get_test_dataloader(test_dataset)
         output = self.evaluation_loop(batches, "Prediction", None, ignore_keys, metric_key_prefix)
         metrics = self._with_speed(output, metric_key_prefix, started)
@@ -283,7 +322,8 @@ class Trainer(Weighing, Reporting):
     ) -> Any:
         """Goes over batches once and collects what `prediction_step` gives."""
         loss_only = self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
-        return evaluating.evaluate_over(self, dataloader, loss_only, ignore_keys, metric_key_prefix)
+        keeps = description == "Prediction"
+        return evaluating.evaluate_over(self, dataloader, loss_only, ignore_keys, metric_key_prefix, keeps)
 
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None

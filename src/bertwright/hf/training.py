@@ -24,7 +24,7 @@ from ..train.optim import Several
 from ..train.precision import resolve
 from . import saving
 from .face import Face
-from .inputs import Epochs
+from .inputs import Epochs, Exhausted
 from .loading import length_of
 from .losses import Summed, loss_of
 from .starting import sentence
@@ -131,6 +131,9 @@ class Training:
         def after(*_: Any) -> None:
             control = trainer.callback_handler.on_optimizer_step(trainer.args, trainer.state, trainer.control)
             trainer.control = control
+            # While gradients are there: AdafactorSchedule asks for the rate of what has one.
+            if not _waits_for_metrics(trainer.lr_scheduler):
+                trainer.lr_scheduler.step()
 
         return [parts[0].register_step_pre_hook(before), parts[-1].register_step_post_hook(after)]
 
@@ -143,7 +146,11 @@ class Training:
                 if epoch != begun:
                     begun = epoch
                     trainer.control = handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
-                step = next(steps)
+                try:
+                    step = next(steps)
+                except Exhausted as end:
+                    logger.warning(f"{end}: training stops after step {loop.step} of {self.steps}.")
+                    break
                 self._after(step, started)
                 if trainer.control.should_epoch_stop:
                     self.epochs.end(step.number)
@@ -154,8 +161,6 @@ class Training:
 
     def _after(self, step: Step, started: float) -> None:
         trainer, state = self.trainer, self.trainer.state
-        if not _waits_for_metrics(trainer.lr_scheduler):
-            trainer.lr_scheduler.step()
         self._window.append(loss_of(step.sums))
         state.global_step = step.number
         state.epoch = self.epochs.progress(step.number, self.steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from typing import Any
 
@@ -60,6 +61,12 @@ class Answerer:
         learned = record.data.get("length") if record else None
         self.length = min(length or learned or 128, self.model.encoder.config.max_position_embeddings)
         self.precision = resolve(precision, device())
+
+    def saying(self, model: Model) -> Answerer:
+        """The same with another model, which answers in this one's place."""
+        other = copy(self)
+        other.model, other.task = model.eval(), model.task
+        return other
 
     def predict(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Each row with what the model says of it, in order; a few thousand rows are held at a time.

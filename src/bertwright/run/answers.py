@@ -13,7 +13,7 @@ from ..data.plan import by_item
 from ..flow import Row
 from ..tasks.base import LabelledTask
 from ..tasks.model import Model
-from ..text.formats import LabelledRow
+from ..text.labelled import LabelledRow
 from ..train.precision import products_in
 from .sources import EVALUATION_SEED
 

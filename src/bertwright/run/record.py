@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..encoders.exchange import one_line
-from ..errors import RunError
+from ..errors import BertwrightError, RunError
 from ..files import whole_folder, write_text
 from ..sums import Sums
 from ..train.checkpoint import folder_of, saved
@@ -183,6 +183,8 @@ def _writing(path: Path) -> Iterator[None]:
 def _reading(checkpoint: Path) -> Iterator[None]:
     try:
         yield
+    except BertwrightError:
+        raise  # It says by itself what is wrong.
     except (OSError, ValueError, SafetensorError) as error:
         raise RunError(
             f"{checkpoint} is damaged ({one_line(error)}); remove it, and the run goes on from the one before"

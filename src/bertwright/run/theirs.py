@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,9 +123,11 @@ def ours(model: Model, batch: Batch) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def differences(
-    theirs: PreTrainedModel, model: Model, batch: Batch, said: Mapping[str, Tensor]
+    theirs: Callable[..., Mapping[str, Tensor]], model: Model, batch: Batch, said: Mapping[str, Tensor]
 ) -> dict[str, Difference]:
-    """By transformers' output, its logits or where it has none its vectors: how far the nearest of `said` is from it.
+    """By output of another's model, its logits or where it has none its vectors: how far the nearest of `said` is.
+
+    `theirs` is called as transformers' models are, and may be one.
 
     `said` is what `ours` says with `model` of the batch. An output of a shape that none of it has is infinitely far.
     """
@@ -135,7 +137,7 @@ def differences(
     compared = {name: x for name, x in answers.items() if name.endswith("logits")}
     return {
         name: _nearest([x, x[kept]] if x.shape[:2] == kept.shape else [x], said)
-        for name, x in (compared or {"last_hidden_state": answers[0]}).items()
+        for name, x in (compared or {"last_hidden_state": answers["last_hidden_state"]}).items()
     }
 
 

@@ -93,10 +93,10 @@ class MaskedLM(Task):
             chosen, leads = self._whole_words(batch, keys, order, rng)
         fate = rng.uniform("fate", keys, batch.lengths)[leads]
         stranger = rng.uniform("stranger", keys, batch.lengths)[chosen]
+        # Of special tokens alone there is no other token to be shown.
         ordinary = ordinary_ids(vocabulary)
-        shown = np.where(
-            fate < self.mask + self.random, ordinary[(stranger * len(ordinary)).astype(np.int64)], ids[chosen]
-        )
+        others = ordinary[(stranger * len(ordinary)).astype(np.int64)] if len(ordinary) else ids[chosen]
+        shown = np.where(fate < self.mask + self.random, others, ids[chosen])
         shown = np.where(fate < self.mask, vocabulary.mask, shown)
         targets = torch.from_numpy(ids[chosen])
         hidden = batch.ids.clone()

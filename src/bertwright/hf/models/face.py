@@ -43,6 +43,16 @@ class Origin(NamedTuple):
     """What the checkpoint has besides."""
     lineage: tuple[Mapping[str, str], ...] = ()
 
+    def as_transformers(self, model: nn.Module) -> dict[str, Any]:
+        """The same under the keys of transformers' loading information; what does not fit is never loaded."""
+        missing = {name for name, _ in model.named_parameters() if name not in self.loaded}
+        return {
+            "missing_keys": missing,
+            "unexpected_keys": set(self.left),
+            "mismatched_keys": set(),
+            "error_msgs": [],
+        }
+
 
 class Face(PreTrainedModel):
     """A model under transformers' name: its parameters, state and files are called as there.
@@ -59,6 +69,8 @@ class Face(PreTrainedModel):
     core: Encoder
     origin: Origin
     seed: int
+    vocab_size: int
+    """After `resize_token_embeddings`, as in transformers."""
 
     def __init__(self, config: PretrainedConfig, *, encoder: Encoder | None = None) -> None:
         """`encoder`: one that there is, which is then not drawn. Raises RecipeError for a config of another make."""
@@ -116,14 +128,16 @@ class Face(PreTrainedModel):
         *,
         config: PretrainedConfig | None = None,
         dtype: torch.dtype | str | None = None,
+        output_loading_info: bool = False,
         **extra: Any,
-    ) -> Self:
+    ) -> Any:
         """The model with the weights of a run, a folder or a Hub name, or of another model, in evaluation mode.
 
         The encoder has to be there whole. Of the head those tensors are taken that mean the same; the rest are drawn,
-        and a line in the log (`says()`) tells which. `extra` goes into the config, as `num_labels=4`. Raises
-        CheckpointError for a checkpoint of another architecture or without its weights, and RecipeError for `extra`
-        that is no field of the config.
+        and a line in the log (`says()`) tells which. With `output_loading_info` the model comes with that as a
+        dictionary, as in transformers. `extra` goes into the config, as `num_labels=4`. Raises CheckpointError for a
+        checkpoint of another architecture or without its weights, and RecipeError for `extra` that is no field of the
+        config.
         """
         given, dtype = pretrained_model_name_or_path, extra.pop("torch_dtype", dtype)
         extra = _of_config(extra)
@@ -135,7 +149,8 @@ class Face(PreTrainedModel):
             nn.Module.to(model, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         fresh = len(model.origin.loaded) < len(list(model.named_parameters())) or model.origin.left
         _LOG.log(logging.WARNING if fresh else logging.INFO, "%s", model.says())
-        return model.eval()
+        model.eval()
+        return (model, model.origin.as_transformers(model)) if output_loading_info else model
 
     @classmethod
     def from_model(cls, model: nn.Module, **extra: Any) -> Self:
@@ -229,6 +244,8 @@ class Face(PreTrainedModel):
         A new token starts as the mean of the others, so that what is said of these hardly changes (Hewitt,
         "Initializing new word embeddings for pretrained language models", 2021); without `mean_resizing`, as zeros.
         """
+        if not isinstance(pad_to_multiple_of or 1, int):
+            raise RecipeError(f"pad_to_multiple_of is a whole number, not {pad_to_multiple_of}")
         words = self.core.word_embeddings
         size = words.num_embeddings if new_num_tokens is None else new_num_tokens
         size += -size % (pad_to_multiple_of or 1)
@@ -241,7 +258,7 @@ class Face(PreTrainedModel):
                 for name, held in module._parameters.items():
                     if held is old:
                         module._parameters[name] = new
-        words.num_embeddings = self.config.vocab_size = self.core.config.vocab_size = size
+        words.num_embeddings = self.config.vocab_size = self.core.config.vocab_size = self.vocab_size = size
         return words
 
     def tie_weights(self, *_: Any, **__: Any) -> None:
