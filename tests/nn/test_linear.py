@@ -57,6 +57,16 @@ def test_what_is_frozen_gets_no_gradient(context: AbstractContextManager[object]
     assert [part.grad is None for part in of] == [index == frozen for index in range(3)]
 
 
+@pytest.mark.parametrize("shape", [(0, 8), (1, 8), (8,), (2, 3, 8)])
+def test_all_shapes_that_torch_takes(shape: tuple[int, ...]) -> None:
+    _, weight, bias = tensors(1, 8, 4)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    want, found = F.linear(x, weight, bias), linear(x, weight, bias)
+    torch.testing.assert_close(found, want)
+    for mine, theirs in zip(gradients(found, x, weight, bias), gradients(want, x, weight, bias), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_other_types_go_to_torch() -> None:
     x, weight, bias = tensors(8, 4, 4, torch.float64)
     assert torch.autograd.gradcheck(linear, (x, weight, bias))

@@ -23,10 +23,13 @@ class Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W^T + b for `x` [N, I], `weight` [O, I] and `bias` [O] -> [N, O]; under autocast in its type."""
+    """x W^T + b for `x` [N, I], `weight` [O, I] and `bias` [O] -> [N, O]; under autocast in its type.
+
+    Anything else that torch's own takes goes there, as do no rows at all, which oneDNN refuses in the gradient.
+    """
     where = x.device.type
     dtype = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else x.dtype
-    if not _by_onednn(where, dtype):
+    if x.ndim != 2 or not len(x) or not _by_onednn(where, dtype):
         return F.linear(x, weight, bias)
     return _Linear.apply(x, weight, bias, dtype)  # type: ignore[no-any-return]
 
