@@ -34,9 +34,9 @@ def without_memory(args: argparse.Namespace) -> None:
 def without_rounding(args: argparse.Namespace) -> None:
     """Every shape as it comes."""
     from bertwright.encoders import base
-    from bertwright.nn import attention, cross_entropy, heads
+    from bertwright.nn import attention, cross_entropy, heads, rounding
 
-    base.evened = lambda batch: batch
+    rounding.evened = lambda batch: batch
     base.in_even_rows = heads.in_even_rows = lambda function, x: function(x)
     attention.rounded = cross_entropy.rounded = lambda count, sizes=0: count
 
@@ -92,6 +92,25 @@ def without_narrow_last_layer(args: argparse.Namespace) -> None:
     Encoder.forward = forward
 
 
+def with_torch_linear(args: argparse.Namespace) -> None:
+    """Linear layers as torch computes them, outside the loss."""
+    from torch.nn import functional as F
+
+    from bertwright.nn import heads, layers, linear
+
+    linear.linear = layers.linear = heads.linear = F.linear
+
+
+def with_padding_attended(args: argparse.Namespace) -> None:
+    """The sequences that make up a rounded number of tokens have rows in attention's grids."""
+    from dataclasses import replace
+
+    from bertwright.nn import rounding
+
+    evened = rounding.evened
+    rounding.evened = lambda batch: replace(evened(batch), padding=0)
+
+
 def without_grids(args: argparse.Namespace) -> None:
     """All sequences in one padded grid."""
     from bertwright.nn import attention
@@ -131,6 +150,8 @@ LEVERS: dict[str, Callable[[argparse.Namespace], None]] = {
     "last layer at every token": without_narrow_last_layer,
     "loss from logits in fp32": without_fused_loss,
     "shapes as they come": without_rounding,
+    "torch's linear layers": with_torch_linear,
+    "padding in attention's grids": with_padding_attended,
     "one padded grid in attention": without_grids,
     "torch's fused attention": with_torch_attention,
     "memory given back": without_memory,

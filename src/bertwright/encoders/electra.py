@@ -12,6 +12,7 @@ from transformers import ElectraConfig, PretrainedConfig
 from ..flow import Batch
 from ..nn.dropout import Dropout
 from ..nn.heads import GeluPooler, Pooler, Predictor
+from ..nn.linear import Linear
 from ..nn.rounding import in_even_tokens
 from . import checking, postnorm
 from .base import Encoder
@@ -141,7 +142,7 @@ def narrowed(config: PretrainedConfig, share: float) -> PretrainedConfig:
 def _projection(config: PretrainedConfig, prefix: str = "") -> nn.Module:
     if config.embedding_size == config.hidden_size:
         return nn.Identity()
-    return called(nn.Linear(config.embedding_size, config.hidden_size), f"{prefix}embeddings_project")
+    return called(Linear(config.embedding_size, config.hidden_size), f"{prefix}embeddings_project")
 
 
 def _predictor(config: PretrainedConfig, prefix: str = "") -> Predictor:
