@@ -1,10 +1,11 @@
 """How long a tutorial's training takes with `transformers`' names from `transformers` and from `bertwright`, in turns.
 
-    python benchmarks/tutorials.py TEXT ROWS TOKENIZER [--steps 40] [--rounds 3] [--bf16]
+    python benchmarks/tutorials.py TEXT ROWS TAGGED TOKENIZER [--steps 40] [--rounds 3] [--bf16]
 
-TEXT has a line an example, ROWS (.jsonl) a text and a label, TOKENIZER is a folder. Both train BERT mini in batches of
-32 and the same arguments, padded to the longest of a batch: masked LM over lines, masked LM and next sentence (over
-bertwright's pairs, for there are no others), a classifier. Printed: the medians of seconds a step, and their ratio.
+TEXT has a line an example, ROWS (.jsonl) a text and a label, TAGGED tokens and tags, TOKENIZER is a folder. Both train
+BERT mini in batches of 32 and the same arguments, padded to the longest of a batch: masked LM over lines, masked LM
+with next sentence and with the same sentence (over bertwright's pairs, for there are no others), a classifier, a
+tagger. Printed: the medians of seconds a step, and their ratio.
 """
 
 from __future__ import annotations
@@ -40,21 +41,36 @@ def data_of(args: argparse.Namespace, tokenizer: Any) -> dict[str, tuple[Any, st
         for row in rows
     ]
     own = {"tokenizer": tokenizer, "file_path": args.text, "block_size": 128}
-    collator = "DataCollatorForLanguageModeling"
+    collator, tagged = "DataCollatorForLanguageModeling", tagged_data(args.tagged, tokenizer)
+    pairs = {
+        "masked LM and next sentence": bertwright.TextDatasetForNextSentencePrediction(**own),
+        "masked LM and the same sentence": bertwright.TextDatasetForSameSentencePrediction(**own),
+    }
     return {
         "masked LM over lines": (bertwright.LineByLineTextDataset(**own), "BertForMaskedLM", collator),
-        "masked LM and next sentence": (
-            bertwright.TextDatasetForNextSentencePrediction(**own),
-            "BertForPreTraining",
-            collator,
-        ),
+        **{name: (data, "BertForPreTraining", collator) for name, data in pairs.items()},
         "a classifier": (Dataset.from_list(encoded), "BertForSequenceClassification", "DataCollatorWithPadding"),
+        "a tagger": (tagged, "BertForTokenClassification", "DataCollatorForTokenClassification"),
     }
+
+
+def tagged_data(file: str, tokenizer: Any) -> Dataset:
+    """A label for the first token of each word."""
+    rows = [*read_rows(file)]
+    tags = sorted({tag for row in rows for tag in row["tags"]})
+    features = []
+    for row in rows:
+        said = tokenizer(row["tokens"], is_split_into_words=True, truncation=True, max_length=128)
+        words = said.word_ids()
+        firsts = [word is not None and word != before for before, word in zip([None, *words], words, strict=False)]
+        labels = [tags.index(row["tags"][word]) if first else -100 for first, word in zip(firsts, words, strict=True)]
+        features.append({**said, "labels": labels})
+    return Dataset.from_list(features)
 
 
 def seconds_a_step(names: Any, data: Any, kind: str, collator: str, tokenizer: Any, args: argparse.Namespace) -> float:
     """Of a run after one of a few steps, which sets up what is set up once."""
-    config = transformers.BertConfig(vocab_size=len(tokenizer), **SIZES)
+    config = transformers.BertConfig(vocab_size=len(tokenizer), num_labels=32, **SIZES)
     for steps in (5, args.steps):
         transformers.set_seed(1)
         home = tempfile.mkdtemp()
@@ -75,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("text")
     parser.add_argument("rows")
+    parser.add_argument("tagged")
     parser.add_argument("tokenizer")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import DataCollatorForTokenClassification
 
-from bertwright import BertForTokenClassification, BertTokenizerFast, Trainer, TrainingArguments
+from bertwright import (
+    BertForTokenClassification,
+    BertTokenizerFast,
+    DataCollatorForTokenClassification,
+    Trainer,
+    TrainingArguments,
+)
 
 NAMES = Path(__file__).parent / "data" / "names.jsonl"
 

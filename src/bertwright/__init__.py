@@ -1,11 +1,13 @@
 """Raw text to a trained BERT encoder; pretraining and fine-tuning are the same run.
 
-Names load on first use, so that `import bertwright` and `bertwright --help` cost no PyTorch.
+Names load on first use, so that `import bertwright` and `bertwright --help` cost no PyTorch. Whatever transformers has
+beyond the names listed here is handed on as it is, so that an import line written for it needs no other change.
 """
 
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -146,9 +148,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "tasks":
         return importlib.import_module("bertwright.tasks")
-    if name not in _HOMES:
+    if name.startswith("_"):  # What interpreters and tools ask of any module.
         raise AttributeError(f"module 'bertwright' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(_HOMES.get(name, "transformers")), name, None)
+    if value is None or isinstance(value, ModuleType):  # A folder of ours must not come to mean one of theirs.
+        raise AttributeError(f"neither bertwright nor transformers has the name {name!r}")
     globals()[name] = value
     return value
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 import bertwright
 
@@ -53,6 +54,18 @@ def test_the_public_surface_is_as_pinned() -> None:
     assert surface() == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("name", ["AutoTokenizer", "DataCollatorForTokenClassification", "pipeline"])
+def test_other_names_of_transformers_are_handed_on(name: str) -> None:
+    assert getattr(bertwright, name) is getattr(transformers, name)
+
+
+def test_a_folder_is_never_one_of_transformers() -> None:
+    from bertwright import data
+
+    assert transformers.data.__name__ == "transformers.data"
+    assert data.__name__ == "bertwright.data"
+
+
 @pytest.mark.parametrize("name", bertwright.__all__)
 def test_every_public_name_is_there_and_listed(name: str) -> None:
     assert getattr(bertwright, name) is getattr(bertwright, name)
@@ -60,7 +73,7 @@ def test_every_public_name_is_there_and_listed(name: str) -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="'bertwright' has no attribute 'Bert'"):
+    with pytest.raises(AttributeError, match="neither bertwright nor transformers has the name 'Bert'"):
         bertwright.Bert  # noqa: B018
 
 
