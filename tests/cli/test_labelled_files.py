@@ -161,6 +161,15 @@ def test_a_row_to_judge_by_that_cannot_is_one_line_and_two(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_finished_model_refuses_rows_in_one_line_too(call: Call, classifier: Path, tmp_path: Path) -> None:
+    unknown = runs.write_rows(tmp_path / "a.jsonl", changed(runs.rows(9), 4, label="лес"))
+    nothing = runs.write_rows(tmp_path / "b.csv", [{"body": "The tide."}])
+    assert_refused(
+        call("evaluate", classifier, "--input", unknown), f"{unknown}:5: label 'лес' is unknown to the model"
+    )
+    assert_refused(call("predict", classifier, "--input", nothing), f"{nothing}:2: column 'text' is missing or empty")
+
+
 def test_text_too_small_for_pairs_is_one_line_and_two(call: Call, tmp_path: Path) -> None:
     alone = runs.make_store(tmp_path, runs.documents(1))
     called = call("pretrain", alone, "--objective", "mlm+ssp", "--size", "tiny", "--out", tmp_path / "run")
