@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+from pyarrow import parquet
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -94,8 +96,11 @@ def rows(number: int = 64, seed: int = 2, labels: tuple[str, str] = ("sea", "ÑÐ
 
 
 def write_rows(path: Path, made: Iterable[Mapping[str, Any]]) -> Path:
-    """As the kind of file that the name says: .jsonl, .csv or .tsv."""
+    """As the kind of file that the name says: .jsonl, .csv, .tsv or .parquet."""
     made = list(made)
+    if path.suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(made), path)
+        return path
     with open(path, "w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in made)

@@ -6,6 +6,7 @@ settings name and a label of 0 or 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -84,6 +85,12 @@ def test_settings_say_everything(name: str) -> None:
     again = task_of(name, _by_part(task_called(name)))
     assert again == task_called(name)
     assert again.name == name
+
+
+def test_the_page_on_tasks_lists_every_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| (text|rows) \|", page, re.MULTILINE)
+    assert sorted(listed) == [(name, "text" if kind.reads is Document else "rows") for name, kind in KINDS.items()]
 
 
 def _by_part(task: Task) -> dict[str, dict[str, Any]]:

@@ -29,7 +29,7 @@ def record_of(home: Path) -> Provenance:
     return found
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
 def test_every_kind_of_file_is_the_same_run(pretrained: Path, labelled: Path, tmp_path: Path, kind: str) -> None:
     again = runs.write_rows(tmp_path / f"train.{kind}", read_rows(labelled))
     one, other = (

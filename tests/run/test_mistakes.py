@@ -6,13 +6,16 @@ import csv
 import json
 from math import log
 from pathlib import Path
+from typing import Any
 
 import pytest
 import runs
+from small_rows import choices, pairs, questions, sentences, several_labels
 
 from bertwright.run.answering import Answerer
 from bertwright.run.mistakes import KEPT, for_card
-from bertwright.tasks.base import Verdict, Verdicts
+from bertwright.tasks.base import Confusion, Verdicts
+from bertwright.tasks.squad import judged
 
 
 @pytest.fixture(scope="module", params=["classify", "classify+mlm"])
@@ -70,8 +73,71 @@ def test_tasks_on_text_have_none(pretrained: Path) -> None:
 
 
 def test_the_commonest_mistakes_are_on_the_card() -> None:
-    wrong = [Verdict("a|b", "c", 0.9, 2.0)] * 3 + [Verdict("c", "a|b", 0.6, 1.0)] + [Verdict("c", "c", 0.9, 0.1)]
-    lines = for_card(Verdicts(("a|b", "c"), wrong))
+    counts = {("a|b", "c"): 3, ("c", "a|b"): 1, ("c", "c"): 1}
+    lines = for_card(Verdicts([], Confusion(("a|b", "c"), counts, "rows")))
     assert lines[2] == "Of 5 held-out rows 4 were given a wrong class."
     assert lines[6:8] == ["| a\\|b | c | 3 |", "| c | a\\|b | 1 |"]
-    assert not [line for line in for_card(Verdicts(("c",), wrong[-1:])) if line.startswith("|")]
+    right = Confusion(("c",), {("c", "c"): 1}, "rows")
+    assert not [line for line in for_card(Verdicts([], right)) if line.startswith("|")]
+
+
+SIDES = {"first": "a", "second": "b"}
+
+
+def wrong_by(task: str, answer: dict[str, Any]) -> float:
+    """How far off an answer is, from the row's own columns, which stand beside it."""
+    if task == "regress":
+        return (answer["score"] - answer["predicted"]) ** 2
+    if task == "multilabel":
+        shares = answer["probabilities"].items()
+        return sum(-log(p if name in answer["labels"] else 1 - p) for name, p in shares) / len(shares)
+    if task == "choice":
+        return -log(answer["probabilities"][answer["label"]])
+    if task == "tag":
+        return sum(true != said for true, said in zip(answer["tags"], answer["predicted"], strict=True))
+    return 1 - judged(answer["predicted"], [one["text"] for one in answer["answers"]])[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "made", "settings"),
+    [
+        ("regress", pairs(40, 2), SIDES),
+        ("multilabel", several_labels(40, 2), {}),
+        ("choice", choices(40, 2), {}),
+        ("tag", sentences(40, 2), {}),
+        ("span", questions(40, 2), {}),
+    ],
+)
+def test_every_task_lists_its_worst_rows(
+    pretrained: Path, tmp_path: Path, task: str, made: list[dict[str, Any]], settings: dict[str, str]
+) -> None:
+    path = runs.write_rows(tmp_path / "rows.jsonl", made)
+    changes = {"task": task, "tasks": {task: settings}, "data__dev": str(path), "train__lr": 2e-3}
+    home = runs.done(runs.finetuning(pretrained, path, tmp_path / "run", **changes))
+    answers = list(Answerer(str(home), length=32, precision="fp32").predict(made))
+    said, losses = [one["predicted"] for one in answers], [wrong_by(task, one) for one in answers]
+    lines = [json.loads(line) for line in (home / "worst.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["loss"] for line in lines] == pytest.approx(sorted(losses, reverse=True), abs=1e-4)
+    assert len(set(losses)) > 1
+    for line in lines:
+        at = int(line["row"].rpartition(":")[2]) - 1
+        assert made[at].items() <= line.items()
+        assert line["loss"] == pytest.approx(losses[at], abs=1e-4)
+        assert line["said"] == (pytest.approx(said[at], abs=1e-4) if task == "regress" else said[at])
+    assert "`worst.jsonl`" in (home / "model" / "README.md").read_text(encoding="utf-8")
+    assert (home / "confusion.csv").exists() == (task == "tag")
+
+
+def test_tags_are_counted_by_token(pretrained: Path, tmp_path: Path) -> None:
+    made = sentences(40, 2)
+    path = runs.write_rows(tmp_path / "rows.jsonl", made)
+    changes = {"task": "tag", "data__dev": str(path), "train__lr": 2e-3}
+    home = runs.done(runs.finetuning(pretrained, path, tmp_path / "run", **changes))
+    said = [one["predicted"] for one in Answerer(str(home), length=32, precision="fp32").predict(made)]
+    tokens = [pair for row, tags in zip(made, said, strict=True) for pair in zip(row["tags"], tags, strict=True)]
+    with open(home / "confusion.csv", encoding="utf-8", newline="") as file:
+        first, *lines = list(csv.reader(file))
+    found = {(line[0], name): int(n) for line in lines for name, n in zip(first[1:], line[1:], strict=True)}
+    assert found == {pair: tokens.count(pair) for pair in found}
+    assert sum(found.values()) == len(tokens)
+    assert f"Of {len(tokens)} held-out tokens" in (home / "model" / "README.md").read_text(encoding="utf-8")

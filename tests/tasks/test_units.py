@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import batch_of, vocabulary
-from small_text import CHINESE, ENGLISH, JAPANESE, RUSSIAN, THAI
+from small_tokenizers import KINDS, TEXTS, made
 
 from bertwright.data.pack import pack
 from bertwright.errors import RecipeError
@@ -19,17 +19,14 @@ from bertwright.flow import Batch, Example, Vocabulary
 from bertwright.seeds import generator
 from bertwright.tasks.mlm import MaskedLM, number_of
 from bertwright.tasks.nsp import NextSentence
-from bertwright.tasks.units import words_of
+from bertwright.tasks.units import UNITS, words_of
 from bertwright.text.tokenizer import Tokenizer
-from bertwright.text.wordpiece import train_tokenizer
 
 FIXED = settings(max_examples=100, deadline=None, derandomize=True)
 SIZE = 400
-UNITS = ("word", "span")
-every_unit = pytest.mark.parametrize("unit", UNITS)
+every_unit = pytest.mark.parametrize("unit", ["word", "span"])
 LENGTHS = st.lists(st.integers(1, 9), max_size=40)
 """The lengths of the words of a sequence."""
-SCRIPTS = {"English": ENGLISH, "русский": RUSSIAN, "中文": CHINESE, "日本語": JAPANESE, "ไทย": THAI}
 
 
 def own() -> Vocabulary:
@@ -155,27 +152,33 @@ def test_a_span_is_replaced_as_one_and_words_token_by_token() -> None:
 
 
 @cache
-def tokenizer() -> Tokenizer:
-    return train_tokenizer([list(SCRIPTS.values())], vocab_size=704)
+def tokenizer(kind: str) -> Tokenizer:
+    theirs = made(kind, vocab_size=704)
+    return Tokenizer(theirs.backend_tokenizer, theirs.special_tokens_map)
 
 
-@every_unit
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_the_share_comes_out_in_every_script(unit: str, script: str) -> None:
-    """Within half a point over many sequences, and never none or all of a sequence."""
-    ids = np.tile(tokenizer().encode(SCRIPTS[script]), 3)
-    assert len(ids) > 90
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("script", TEXTS)
+def test_the_share_comes_out_in_every_script(unit: str, kind: str, script: str) -> None:
+    """Within half a point over many sequences, and of each one within what its longest word allows."""
+    vocabulary = tokenizer(kind).vocabulary
+    ids = np.tile(tokenizer(kind).encode(TEXTS[script]), 4)
+    assert len(ids) > 130
     draw = generator("scripts", script)
     group = []
-    for key in range(1500):
-        begin, length = int(draw.integers(30)), 100 if len(ids) > 130 else 60
-        example = tokenizer().vocabulary.single(ids[begin : begin + length])
-        group.append(replace(example, key=key))
-    batch = batch_of(MaskedLM(unit=unit), group, tokenizer().vocabulary, 1)
-    ordinary = ~np.isin(pack(group, tokenizer().vocabulary).ids.numpy(), tokenizer().vocabulary.special)
-    assert hidden(batch).sum() / ordinary.sum() == pytest.approx(0.15, abs=0.005)
-    shares = [one.mean() for one in by_sequence(batch, hidden(batch))]
-    assert 0.02 < min(shares) <= max(shares) < 0.35
+    for key in range(800):
+        begin = int(draw.integers(30))
+        group.append(replace(vocabulary.single(ids[begin : begin + 100]), key=key))
+    batch, before = batch_of(MaskedLM(unit=unit), group, vocabulary, 1), pack(group, vocabulary).ids.numpy()
+    chosen, ordinary = hidden(batch), ~np.isin(before, vocabulary.special)
+    assert chosen.sum() / ordinary.sum() == pytest.approx(0.15, abs=0.005)
+    words = words_of(before, np.array(batch.lengths), vocabulary)
+    longest = np.ones(len(group), np.int64)
+    if unit != "token":
+        np.maximum.at(longest, words.sequence, words.sizes * words.free)
+    for most, tokens, one in zip(longest, by_sequence(batch, ordinary), by_sequence(batch, chosen), strict=True):
+        assert abs(one.sum() - number_of(0.15, np.array([tokens.sum()]))[0]) < most
 
 
 def test_what_is_held_out_is_hidden_token_by_token() -> None:

@@ -14,7 +14,10 @@ from .recipes import carry_out, carry_out_seeds, nested
 
 def finetune(
     checkpoint: options.Checkpoint,
-    train: Annotated[list[str], typer.Option(help="Labelled rows: .jsonl .csv .tsv .parquet; repeatable.")],
+    train: Annotated[
+        list[str],
+        typer.Option(help="Labelled rows: .jsonl .csv .tsv .parquet, CoNLL columns, SQuAD's .json; repeatable."),
+    ],
     out: options.Out,
     dev: Annotated[list[str] | None, typer.Option(help="Rows to judge by; a tenth of --train without it.")] = None,
     task: Annotated[str, typer.Option(help="What is learned.")] = "classify",

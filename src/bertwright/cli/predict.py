@@ -14,7 +14,8 @@ from . import options
 def predict(
     checkpoint: options.Checkpoint,
     inputs: Annotated[
-        list[str], typer.Option("--input", help="Rows to label: .jsonl .csv .tsv .txt, or -; repeatable.")
+        list[str],
+        typer.Option("--input", help="Rows to label: .jsonl .csv .tsv .parquet .txt .conll .json, or -; repeatable."),
     ],
     length: options.Length = None,
     debug: options.Debug = False,

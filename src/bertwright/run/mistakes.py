@@ -1,6 +1,6 @@
 """Where a model is wrong: which classes it takes for which, and the held-out rows that it finds least likely.
 
-RUN/confusion.csv       how many rows of each class (a line) were said to be of each (a column)
+RUN/confusion.csv       how many rows, or tokens, of each class (a line) were said to be of each (a column)
 RUN/worst.jsonl         the rows with the highest loss, the worst first, with what was said of them
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..files import write_text
 from ..flow import Row
-from ..tasks.base import Verdicts
+from ..tasks.base import Confusion, Verdicts
 from ..tasks.model import Model
 from .answers import ROWS_AHEAD, answered
 
@@ -35,17 +35,18 @@ def verdicts_on(model: Model, rows: Sequence[Row], precision: str, micro_tokens:
 
 
 def write(folder: Path, verdicts: Verdicts, rows: Sequence[Row]) -> None:
-    """Writes both files into a folder."""
-    write_text(folder / CONFUSION, _confusion(verdicts))
+    """Writes what there is of both files into a folder."""
+    if verdicts.confusion is not None:
+        write_text(folder / CONFUSION, _table(verdicts.confusion))
     write_text(folder / WORST, "".join(f"{line}\n" for line in _worst(verdicts, rows)))
 
 
-def _confusion(verdicts: Verdicts) -> str:
-    counts = Counter((one.true, one.said) for one in verdicts.rows)
+def _table(confusion: Confusion) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true", *verdicts.classes])
-    writer.writerows([true, *(counts[true, said] for said in verdicts.classes)] for true in verdicts.classes)
+    writer.writerow(["true", *confusion.classes])
+    for true in confusion.classes:
+        writer.writerow([true, *(confusion.counts.get((true, said), 0) for said in confusion.classes)])
     return text.getvalue()
 
 
@@ -53,20 +54,29 @@ def _worst(verdicts: Verdicts, rows: Sequence[Row]) -> Iterator[str]:
     order = sorted(range(len(rows)), key=lambda at: -verdicts.rows[at].loss)
     for at in order[:KEPT]:
         where = getattr(rows[at].fields, "where", f"row {at + 1}")
-        line = {**rows[at].fields, "row": where, **verdicts.rows[at]._asdict()}
+        said = {name: value for name, value in verdicts.rows[at]._asdict().items() if value is not None}
+        line = {**rows[at].fields, "row": where, **said}
         yield json.dumps(line, ensure_ascii=False, default=str)
 
 
 def for_card(verdicts: Verdicts) -> list[str]:
     """What the model card says: which mistakes are the most frequent, and where the others are listed."""
-    wrong = Counter((one.true, one.said) for one in verdicts.rows if one.true != one.said)
-    lines = [f"Of {len(verdicts.rows):,} held-out rows {wrong.total():,} were given a wrong class.", ""]
+    worst = f"In the run's folder `{WORST}` lists the held-out rows of highest loss, the worst first, {KEPT} at most"
+    if verdicts.confusion is None:
+        return ["## Mistakes", "", f"{worst}.", ""]
+    counted = f"`{CONFUSION}` counts every class against every other"
+    return ["## Mistakes", "", *_commonest(verdicts.confusion), f"{worst}; {counted}.", ""]
+
+
+def _commonest(confusion: Confusion) -> list[str]:
+    whole = sum(confusion.counts.values())
+    wrong = Counter({pair: n for pair, n in confusion.counts.items() if pair[0] != pair[1]})
+    lines = [f"Of {whole:,} held-out {confusion.of} {wrong.total():,} were given a wrong class.", ""]
     if wrong:
-        lines += ["| true | said | rows |", "|---|---|---|"]
+        lines += [f"| true | said | {confusion.of} |", "|---|---|---|"]
         lines += [f"| {_cell(true)} | {_cell(said)} | {n} |" for (true, said), n in wrong.most_common(_NAMED)]
         lines += [""]
-    files = f"`{CONFUSION}` counts every class against every other, `{WORST}` lists the {KEPT} rows of highest loss."
-    return ["## Mistakes", "", *lines, f"In the run's folder {files}", ""]
+    return lines
 
 
 def _cell(text: str) -> str:

@@ -6,7 +6,7 @@ RUN/MINE.py             the file of a task of one's own, as it was when the run 
 RUN/metrics.jsonl       a line for every logged step and every evaluation
 RUN/checkpoints/        a Hugging Face checkpoint each, with the optimizer's state, and the head's where it has one
 RUN/model/              the result: a Hugging Face checkpoint with its card
-RUN/confusion.csv, RUN/worst.jsonl      where it is wrong, for tasks that sort rows into classes (see `mistakes`)
+RUN/confusion.csv, RUN/worst.jsonl      where it is wrong, for tasks on rows (see `mistakes`)
 """
 
 from __future__ import annotations

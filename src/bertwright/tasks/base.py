@@ -6,6 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from math import log
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -170,21 +171,36 @@ class Task(ABC):
 
 
 class Verdict(NamedTuple):
-    """What a model said of a row whose class is known: a mistake, or not."""
+    """What a model said of a row of which it is known what is true: a mistake, or not."""
 
-    true: str
-    said: str
-    probability: float
-    """Of what was said."""
+    true: Any
+    said: Any
+    probability: float | None
+    """Of what was said, where one thing was."""
     loss: float
-    """In nats, of what is true."""
+    """How far off that is: in nats of what is true where it has a probability, else as the task counts it."""
+
+
+class Confusion(NamedTuple):
+    """How often each class was taken for each."""
+
+    classes: tuple[str, ...]
+    counts: Mapping[tuple[str, str], int]
+    """By (true, said)."""
+    of: str
+    """What is counted, for people: rows, or tokens."""
 
 
 class Verdicts(NamedTuple):
-    """One verdict a row, and all classes in their order."""
+    """One verdict a row; and where there are classes, which of them were taken for which."""
 
-    classes: tuple[str, ...]
     rows: list[Verdict]
+    confusion: Confusion | None = None
+
+
+def nats(probability: float) -> float:
+    """The loss of what had this probability; one that fp32 has rounded to 0 counts as 1e-38."""
+    return -log(max(probability, 1e-38))
 
 
 class LabelledTask(Task):
@@ -218,7 +234,7 @@ class LabelledTask(Task):
         return {}
 
     def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts | None:
-        """Labelled rows beside the model's answers to them; None where these are not one class a row."""
+        """Labelled rows beside the model's answers to them; None where an answer is neither right nor wrong."""
         return None
 
     def answering(self, head: nn.Module) -> Iterator[tuple[LabelledTask, nn.Module]]:

@@ -19,7 +19,7 @@ from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
-from .base import LabelledTask
+from .base import LabelledTask, Verdict, Verdicts, nats
 from .fields import labelled, pair_of, refuse_unlabelled, side_of, value_of, where
 from .pooled import pooled_head
 
@@ -128,3 +128,13 @@ class Choice(LabelledTask):
         return [
             {"predicted": int(np.argmax(share)), "probability": max(share), "probabilities": share} for share in own
         ]
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        """Right and wrong by the places of endings."""
+        places = [self._place(row, value_of(row, self.label_field), self._endings(row)) for row in rows]
+        return Verdicts(
+            [
+                Verdict(true, said["predicted"], said["probability"], nats(said["probabilities"][true]))
+                for true, said in zip(places, answers, strict=True)
+            ]
+        )

@@ -6,7 +6,6 @@ import dataclasses
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import log
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,13 +18,11 @@ from ..encoders.naming import called
 from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Row
 from ..sums import ratio
-from .base import LabelledTask, Verdict, Verdicts
+from .base import Confusion, LabelledTask, Verdict, Verdicts, nats
 from .fields import classes_of, known, label_of, labelled, named_classes, numbers_first, where
 from .pooled import PooledTask, pooled_head
 
 BALANCED = "balanced"
-SMALLEST = 1e-38
-"""A probability that fp32 has rounded to 0 counts as this in a loss."""
 
 
 class ClassTask(PooledTask, LabelledTask):
@@ -162,10 +159,10 @@ class ClassTask(PooledTask, LabelledTask):
     def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
         trues = [str(row.fields[self.label_field]) for row in rows]
         each = [
-            Verdict(true, said["predicted"], said["probability"], -log(max(said["probabilities"][true], SMALLEST)))
+            Verdict(true, said["predicted"], said["probability"], nats(said["probabilities"][true]))
             for true, said in zip(trues, answers, strict=True)
         ]
-        return Verdicts(self.classes, each)
+        return Verdicts(each, Confusion(self.classes, Counter((one.true, one.said) for one in each), "rows"))
 
 
 def balanced(classes: tuple[str, ...], counts: Mapping[str, int]) -> dict[str, float]:

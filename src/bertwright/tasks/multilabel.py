@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
-from .base import LabelledTask
+from .base import LabelledTask, Verdict, Verdicts, nats
 from .fields import (
     classes_of,
     known,
@@ -164,3 +164,12 @@ class MultiLabel(LabelledTask):
             {"predicted": [name for name, p in share.items() if p >= self.threshold], "probabilities": share}
             for share in said
         ]
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        """The loss of a row is the mean over all labels of whether each holds."""
+        each = []
+        for row, said in zip(rows, answers, strict=True):
+            true = self._labels(row, value_of(row, self.label_field))
+            right = [p if name in true else 1 - p for name, p in said["probabilities"].items()]
+            each.append(Verdict(true, said["predicted"], None, sum(map(nats, right)) / len(right)))
+        return Verdicts(each)

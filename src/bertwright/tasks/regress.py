@@ -17,7 +17,7 @@ from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import correlation, ratio
-from .base import LabelledTask
+from .base import LabelledTask, Verdict, Verdicts
 from .fields import labelled, number_of, refuse_unlabelled, text_of
 from .pooled import pooled_head
 from .ranks import spearman
@@ -103,3 +103,9 @@ class Regress(LabelledTask):
     def answers(self, encoder: Encoder, head: nn.Module, batch: Batch) -> list[dict[str, Any]]:
         said = self.logits(encoder, head, self.asks(batch))[self.name].squeeze(-1)
         return [{"predicted": score} for score in said.tolist()]
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        """The loss of a row is its squared error."""
+        true = [number_of(row, self.label_field) for row in rows]
+        said = [answer["predicted"] for answer in answers]
+        return Verdicts([Verdict(x, y, None, (x - y) ** 2) for x, y in zip(true, said, strict=True)])

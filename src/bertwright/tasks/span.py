@@ -19,7 +19,7 @@ from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
-from .base import LabelledTask
+from .base import LabelledTask, Verdict, Verdicts
 from .fields import refuse_unlabelled, side_of, where
 from .squad import Answer, answers_of, judged
 from .windows import windows
@@ -146,10 +146,22 @@ class Span(LabelledTask):
 
     def grade(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Exact match and F1 by SQuAD's official rules."""
-        true = [[one.text for one in self._answers(row) or ()] for row in rows]
-        scores = [judged(answer["predicted"], texts) for answer, texts in zip(answers, true, strict=True)]
+        scores = [judged(answer["predicted"], texts) for answer, texts in zip(answers, self._texts(rows), strict=True)]
         exact, f1 = np.mean(scores, 0)
         return {f"{self.name}.exact": float(exact), f"{self.name}.f1": float(f1)}
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        """The loss of an answer is what its F1 lacks."""
+        said = zip(self._texts(rows), answers, strict=True)
+        return Verdicts(
+            [
+                Verdict(true, one["predicted"], one["probability"], 1 - judged(one["predicted"], true)[1])
+                for true, one in said
+            ]
+        )
+
+    def _texts(self, rows: Iterable[Row]) -> list[list[str]]:
+        return [[one.text for one in self._answers(row) or ()] for row in rows]
 
     def score(self, report: Mapping[str, float]) -> float:
         """F1 of answers where whole contexts were judged for them, else the loss."""

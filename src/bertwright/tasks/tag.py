@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,7 +20,7 @@ from ..flow import Batch, Example, Row
 from ..nn.dropout import Dropout
 from ..seeds import Draws
 from ..sums import ratio
-from .base import LabelledTask
+from .base import Confusion, LabelledTask, Verdict, Verdicts
 from .entities import completed, entities, matched, of_entities
 from .fields import classes_of, known, named_classes, numbers_first, refuse_unlabelled, value_of, where
 from .pooled import PooledTask
@@ -148,6 +148,17 @@ class Tag(PooledTask, LabelledTask):
             "f1": 2 * both / max(1, said + expected),
         }
         return {f"{self.name}.{key}": value for key, value in report.items()}
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        """The loss of a sentence is the number of its wrong tags; tokens are counted, not rows."""
+        each, counts = [], Counter[tuple[str, str]]()
+        for row, answer in zip(rows, answers, strict=True):
+            both = list(zip(self._tags(row, value_of(row, self.label_field)), answer["predicted"], strict=True))
+            counts.update(both)
+            each.append(
+                Verdict([true for true, _ in both], answer["predicted"], None, float(sum(a != b for a, b in both)))
+            )
+        return Verdicts(each, Confusion(self.classes, counts, "tokens"))
 
     def score(self, report: Mapping[str, float]) -> float:
         """F1 of entities where whole sentences were judged for them, else accuracy."""
