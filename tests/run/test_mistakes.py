@@ -88,6 +88,8 @@ def wrong_by(task: str, answer: dict[str, Any]) -> float:
     """How far off an answer is, from the row's own columns, which stand beside it."""
     if task == "regress":
         return (answer["score"] - answer["predicted"]) ** 2
+    if task == "embed":
+        return (answer["score"] / 2 - answer["predicted"]) ** 2
     if task == "multilabel":
         shares = answer["probabilities"].items()
         return sum(-log(p if name in answer["labels"] else 1 - p) for name, p in shares) / len(shares)
@@ -102,6 +104,7 @@ def wrong_by(task: str, answer: dict[str, Any]) -> float:
     ("task", "made", "settings"),
     [
         ("regress", pairs(40, 2), SIDES),
+        ("embed", pairs(40, 2), SIDES),
         ("multilabel", several_labels(40, 2), {}),
         ("choice", choices(40, 2), {}),
         ("tag", sentences(40, 2), {}),
@@ -123,7 +126,7 @@ def test_every_task_lists_its_worst_rows(
         at = int(line["row"].rpartition(":")[2]) - 1
         assert made[at].items() <= line.items()
         assert line["loss"] == pytest.approx(losses[at], abs=1e-4)
-        assert line["said"] == (pytest.approx(said[at], abs=1e-4) if task == "regress" else said[at])
+        assert line["said"] == (pytest.approx(said[at], abs=1e-4) if task in ("regress", "embed") else said[at])
     assert "`worst.jsonl`" in (home / "model" / "README.md").read_text(encoding="utf-8")
     assert (home / "confusion.csv").exists() == (task == "tag")
 

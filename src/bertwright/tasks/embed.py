@@ -19,7 +19,7 @@ from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Loss, Row
 from ..seeds import Draws
 from ..sums import correlation, ratio
-from .base import LabelledTask
+from .base import LabelledTask, Verdict, Verdicts
 from .fields import number_of, side_of, where
 from .ranks import spearman
 
@@ -169,10 +169,14 @@ class Embed(LabelledTask):
 
     def _by_score(self, unit: Tensor, true: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         cosines = (unit[::2] * unit[1::2]).sum(1)
-        lowest, highest = self.lowest or 0.0, 1.0 if self.highest is None else self.highest
-        total = (cosines - (true - lowest) / (highest - lowest)).square().sum()
+        total = (cosines - self._wanted(true)).square().sum()
         x, y = true.double(), cosines.detach().double()
         return total, {"moments": torch.stack((torch.ones_like(x), x, y, x * x, y * y, x * y), 1).sum(0)}
+
+    def _wanted(self, scores: Tensor) -> Tensor:
+        """The cosines that stand for scores."""
+        lowest, highest = self.lowest or 0.0, 1.0 if self.highest is None else self.highest
+        return (scores - lowest) / (highest - lowest)
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Loss a pair; of pairs how many firsts find their second, of scored ones Pearson's correlation."""
@@ -207,3 +211,13 @@ class Embed(LabelledTask):
             cosine = {"predicted": float((own[0] * own[1]).sum())} if len(texts) == 2 else {}
             said.append({**cosine, "embeddings": vectors[texts.start : texts.stop].tolist()})
         return said
+
+    def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
+        """The loss of a row is the squared error of its cosine: of pairs without a score, from 1."""
+        said = [answer["predicted"] for answer in answers]
+        if any(row.fields.get(self.label_field) is None for row in rows):
+            return Verdicts([Verdict(None, x, None, (1 - x) ** 2) for x in said])
+        true = [number_of(row, self.label_field) for row in rows]
+        wanted = self._wanted(torch.tensor(true, dtype=torch.float64)).tolist()
+        facts = zip(true, said, wanted, strict=True)
+        return Verdicts([Verdict(score, x, None, (x - goal) ** 2) for score, x, goal in facts])
