@@ -39,12 +39,17 @@ def side_by_side(
     threads = max(1, torch.get_num_threads() // jobs)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # of the processes, which start afresh
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        waiting = {pool.submit(measure, name, args): name for name in left}
+        waiting = {pool.submit(_measured, measure, name, args): name for name in left}
         for done in as_completed(waiting):
-            name, facts = waiting[done], done.result()
-            kept = {"asked": _asked(args), "found": dict(facts)}
-            _file(name, args).write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
-            yield name, facts
+            yield waiting[done], done.result()
+
+
+def _measured(measure: Callable[[str, Any], Facts], name: str, args: Any) -> Facts:
+    """Kept by the process that measures: another's failure must not lose it."""
+    facts = dict(measure(name, args))
+    kept = json.dumps({"asked": _asked(args), "found": facts}, ensure_ascii=False)
+    _file(name, args).write_text(kept, encoding="utf-8")
+    return facts
 
 
 def threads_each(jobs: int) -> str:
