@@ -8,55 +8,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+from attention_by_pairs import check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from bertwright.flow import Batch
 from bertwright.nn import attention as attention_module
 from bertwright.nn import local
-from bertwright.nn.attention import Layout, attention
+from bertwright.nn.attention import Layout
 from bertwright.nn.causal import causal
 from bertwright.nn.local import windowed
 from bertwright.nn.rounding import evened
 from bertwright.nn.varlen import Varlen
 
 MakeBatch = Callable[..., Batch]
-HEADS, WIDTH = 2, 4
 
 
 def reading_on(batch: Batch, which: list[bool]) -> Batch:
     """The batch of which those sequences are causal."""
     return replace(batch, causal=torch.repeat_interleave(torch.tensor(which), torch.tensor(batch.lengths)))
-
-
-def vectors(count: int, seed: int) -> Tensor:
-    x = torch.randn(count, HEADS, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return (3 * x).requires_grad_()
-
-
-def one_by_one(query: Tensor, key: Tensor, value: Tensor, batch: Batch, reach: int) -> Tensor:
-    """The definition, over all pairs of tokens at once."""
-    assert batch.causal is not None
-    sequence = torch.repeat_interleave(torch.arange(len(batch)), torch.tensor(batch.lengths))
-    places = torch.arange(batch.tokens)
-    behind = places - places[:, None]
-    sees = (sequence[:, None] == sequence) & (behind.abs() <= reach) & ((behind <= 0) | ~batch.causal[:, None])
-    scores = torch.einsum("qhd,khd->hqk", query, key) / math.sqrt(WIDTH)
-    return torch.einsum("hqk,khd->qhd", scores.masked_fill(~sees, -math.inf).softmax(-1), value)
-
-
-def check(batch: Batch, layout: Layout, reach: int) -> None:
-    """Values and gradients; where nothing is read, whatever arrives there must have no effect."""
-    q, k, v = (vectors(batch.tokens, seed) for seed in range(3))
-    whole = one_by_one(q, k, v, batch, reach)
-    want = whole if batch.reads is None else whole[batch.reads]
-    pull = torch.randn(want.shape, dtype=want.dtype, generator=torch.Generator().manual_seed(9))
-    gradients = torch.autograd.grad((want * pull).sum(), (q, k, v))
-    found = attention(q if batch.reads is None else q[batch.reads], k, v, layout, 0.0)
-    torch.testing.assert_close(found, want)
-    for mine, other in zip(torch.autograd.grad((found * pull).sum(), (q, k, v)), gradients, strict=True):
-        torch.testing.assert_close(mine, other)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-import torch
+from attention_by_pairs import check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from bertwright.flow import Batch
 from bertwright.nn import attention as attention_module
 from bertwright.nn import local
-from bertwright.nn.attention import Layout, Spans, attention
+from bertwright.nn.attention import Layout, Spans
 from bertwright.nn.local import windowed
 
 MakeBatch = Callable[..., Batch]
-HEADS, WIDTH = 2, 4
 FIXED = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -34,33 +32,6 @@ def blocks_worth(times: float) -> Iterator[None]:
         yield
     finally:
         local._WORTH_BLOCKS = before
-
-
-def vectors(count: int, seed: int) -> Tensor:
-    x = torch.randn(count, HEADS, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return (3 * x).requires_grad_()
-
-
-def one_by_one(query: Tensor, key: Tensor, value: Tensor, batch: Batch, reach: int) -> Tensor:
-    """The definition, over all pairs of tokens at once."""
-    sequence = torch.repeat_interleave(torch.arange(len(batch)), torch.tensor(batch.lengths))
-    places = torch.arange(batch.tokens)
-    sees = (sequence[:, None] == sequence) & ((places[:, None] - places).abs() <= reach)
-    scores = torch.einsum("qhd,khd->hqk", query, key) / math.sqrt(WIDTH)
-    return torch.einsum("hqk,khd->qhd", scores.masked_fill(~sees, -math.inf).softmax(-1), value)
-
-
-def check(batch: Batch, layout: Layout, reach: int) -> None:
-    """Values and gradients; where nothing is read, whatever arrives there must have no effect."""
-    q, k, v = (vectors(batch.tokens, seed) for seed in range(3))
-    whole = one_by_one(q, k, v, batch, reach)
-    want = whole if batch.reads is None else whole[batch.reads]
-    pull = torch.randn(want.shape, dtype=want.dtype, generator=torch.Generator().manual_seed(9))
-    gradients = torch.autograd.grad((want * pull).sum(), (q, k, v))
-    found = attention(q if batch.reads is None else q[batch.reads], k, v, layout, 0.0)
-    torch.testing.assert_close(found, want)
-    for mine, other in zip(torch.autograd.grad((found * pull).sum(), (q, k, v)), gradients, strict=True):
-        torch.testing.assert_close(mine, other)
 
 
 @FIXED

@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel
 from bertwright.errors import CheckpointError, RunError
 from bertwright.run.answering import Answerer
 from bertwright.run.theirs import padded, sample
-from bertwright.run.verifying import verified
+from bertwright.run.verifying import ALLOWED, verified
 from bertwright.run.writing import check
 
 OUTPUTS = {
@@ -43,7 +43,7 @@ def change(folder: Path, changed: Callable[[dict[str, Tensor]], dict[str, Tensor
 
 def differences(found: dict[str, Any]) -> dict[str, Any]:
     for apart in found["differences"].values():
-        assert apart["largest"] <= 1e-5 * max(1.0, apart["of"])
+        assert apart["largest"] <= ALLOWED * max(1.0, apart["of"])
         assert apart["of"] > 0
     return found["differences"]
 

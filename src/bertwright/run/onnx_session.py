@@ -74,7 +74,7 @@ def _one(answers: Sequence[tuple[str, Tensor]]) -> Tensor:
 
 
 def answering_by(session: Session, model: Model) -> Model:
-    """A model for rows that answers as the session does, and is judged as `model` is: by its part for rows."""
+    """A model for rows that answers by the graph, and is judged as `model` is: by its part for rows."""
     ((task, _),) = model.task.answering(model.head)
     made = Model(model.encoder, task)
     made.encoder = _InPlace(session, task.several)  # type: ignore[assignment]
