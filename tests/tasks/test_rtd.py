@@ -45,11 +45,14 @@ def trained(whole: Model, batches: Callable[[int], list[Batch]], steps: int) -> 
 
 
 def test_masks_are_those_of_masked_lm() -> None:
-    batch, plain = (batch_of(task, made(), OWN, 1) for task in (ReplacedToken(), MaskedLM(mask=1.0, random=0.0)))
+    batch, plain = (batch_of(task, made(), OWN, 1) for task in (ReplacedToken(), MaskedLM(mask=0.85, random=0.0)))
     assert torch.equal(batch.ids, plain.ids)
     for one, other in zip(batch.labels["rtd.generator"], plain.labels["mlm"], strict=True):
         assert torch.equal(one, other)
-    assert (batch.ids[batch.labels["rtd.generator"].positions] == OWN.mask).all()
+    places, originals = batch.labels["rtd.generator"]
+    assert set(batch.ids[places].ne(originals).tolist()) == {True, False}
+    all_masked = batch_of(ReplacedToken(mask=1.0), made(), OWN, 1)
+    assert (all_masked.ids[all_masked.labels["rtd.generator"].positions] == OWN.mask).all()
 
 
 def test_every_ordinary_token_is_judged_by_its_original() -> None:
@@ -196,7 +199,7 @@ def test_joined_with_next_sentence_both_learn() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"rate": 0.0}, r"rtd\.rate"), ({"width": 0.0}, r"rtd\.width"), ({"width": 1.5}, r"rtd\.width"),
+    [({"rate": 0.0}, r"rtd\.rate"), ({"mask": 1.1}, r"rtd\.mask"), ({"width": 0.0}, r"rtd\.width"), ({"width": 1.5}, r"rtd\.width"),
      ({"weight": 0.0}, r"rtd\.weight"), ({"weight": float("nan")}, r"rtd\.weight")],
 )  # fmt: skip
 def test_settings_out_of_range(settings: dict[str, float], said: str) -> None:

@@ -23,7 +23,7 @@ from ..nn.sampling import sampled
 from ..seeds import Draws
 from ..sums import ratio
 from .base import Companion, Task
-from .mlm import MaskedLM, choose
+from .mlm import MaskedLM
 
 GENERATOR = "generator"
 """Its folder in a checkpoint."""
@@ -34,11 +34,11 @@ _GENERATED = f"rtd.{GENERATOR}"
 class ReplacedToken(Task):
     """ELECTRA's replaced-token detection (Clark et al., ICLR 2020).
 
-    Of each sequence's ordinary tokens the share `rate` becomes [MASK]; a generator, as deep as the encoder and `width`
-    times as wide, on the encoder's own embeddings, learns to fill them in, and what is drawn from its softmax takes
-    their place. The encoder says of every ordinary token whether it is the original one, with `weight` on that loss;
-    what the generator drew right counts as original, and no gradient goes through the draw. What is drawn is a function
-    of the example's key and of the generator's weights.
+    Of each sequence's ordinary tokens the share `rate` is chosen, and of these the share `mask` becomes [MASK]; a
+    generator, as deep as the encoder and `width` times as wide, on the encoder's own embeddings, learns to fill them
+    in, and what is drawn from its softmax takes their place. The encoder says of every ordinary token whether it is the
+    original one, with `weight` on that loss; what the generator drew right counts as original, and no gradient goes
+    through the draw. What is drawn is a function of the example's key and of the generator's weights.
 
     The encoder and its head are transformers' ElectraForPreTraining; the generator, as ElectraForMaskedLM, is in the
     folder `generator` of the checkpoint. Joined with another task, the encoder goes over a batch twice: the other one's
@@ -51,6 +51,8 @@ class ReplacedToken(Task):
     arch = "electra"
 
     rate: float = 0.15
+    mask: float = 0.85
+    """The published code's; the paper says 1, from which the generator takes millions of tokens to learn anything."""
     width: float = 0.25
     """Of the generator's layers, their heads and their inner layers, as a share of the encoder's."""
     weight: float = 50.0
@@ -58,6 +60,8 @@ class ReplacedToken(Task):
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise RecipeError(f"rtd.rate is a share between 0 and 1, not {self.rate}")
+        if not 0 <= self.mask <= 1:
+            raise RecipeError(f"rtd.mask is a share of at most 1, not {self.mask}")
         if not 0 < self.width <= 1:
             raise RecipeError(f"rtd.width is a share above 0 and at most 1, not {self.width}")
         if not 0 < self.weight < inf:
@@ -68,7 +72,7 @@ class ReplacedToken(Task):
         return {GENERATOR: Companion(config, "ElectraForMaskedLM", f"{encoder.base_prefix}.embeddings.")}
 
     def judging(self) -> ReplacedToken:
-        return replace(self, rate=0.15)
+        return replace(self, rate=0.15, mask=0.85)
 
     def examples(self, item: Document, rng: np.random.Generator) -> Iterator[Example]:
         """As masked LM's."""
@@ -76,13 +80,13 @@ class ReplacedToken(Task):
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
         """Hides what the generator is to fill in. What is right for the encoder is the original id of each token."""
-        keys, vocabulary, ids = [example.key for example in examples], batch.vocabulary, batch.ids
-        chosen = choose(ids.numpy(), batch.lengths, self.rate, rng.uniform("choose", keys, batch.lengths), vocabulary)
-        draws = torch.from_numpy(rng.uniform("sample", keys, batch.lengths)[chosen])
-        ordinary = torch.from_numpy(np.flatnonzero(~np.isin(ids.numpy(), vocabulary.special)))
-        places = torch.from_numpy(chosen)
-        hidden = batch.with_ids(ids.index_fill(0, places, vocabulary.mask)).with_draws(rtd=draws)
-        return hidden.labelled(_GENERATED, places, ids[places]).labelled(self.name, ordinary, ids[ordinary])
+        filled_in = MaskedLM(rate=self.rate, mask=self.mask, random=0.0)
+        masked = filled_in.label(batch, examples, rng)
+        places, originals = masked.labels[filled_in.name]
+        draws = rng.uniform("sample", [example.key for example in examples], batch.lengths)[places.numpy()]
+        ordinary = torch.from_numpy(np.flatnonzero(~np.isin(batch.ids.numpy(), batch.vocabulary.special)))
+        hidden = batch.with_ids(masked.ids).with_draws(rtd=torch.from_numpy(draws))
+        return hidden.labelled(_GENERATED, places, originals).labelled(self.name, ordinary, batch.ids[ordinary])
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The generator, and the encoder's two layers. Raises RecipeError for an encoder that is no ELECTRA."""
