@@ -199,8 +199,8 @@ def test_joined_with_next_sentence_both_learn() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"rate": 0.0}, r"rtd\.rate"), ({"mask": 1.1}, r"rtd\.mask"), ({"width": 0.0}, r"rtd\.width"), ({"width": 1.5}, r"rtd\.width"),
-     ({"weight": 0.0}, r"rtd\.weight"), ({"weight": float("nan")}, r"rtd\.weight")],
+    [({"rate": 0.0}, r"rtd\.rate"), ({"mask": 1.1}, r"rtd\.mask"), ({"width": 0.0}, r"rtd\.width"),
+     ({"width": 1.5}, r"rtd\.width"), ({"weight": 0.0}, r"rtd\.weight"), ({"weight": float("nan")}, r"rtd\.weight")],
 )  # fmt: skip
 def test_settings_out_of_range(settings: dict[str, float], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
