@@ -83,7 +83,10 @@ def test_endings_of_several_columns() -> None:
         (choice(3, "B"), "c.jsonl:2: label 'B' is no ending"),
         (choice(1), "c.jsonl:2: a choice has at least 2 endings and none of them empty, and endings holds"),
         ({**choice(2), "endings": ["rain", " "]}, "c.jsonl:2: a choice has at least 2 endings"),
-        ({**choice(2), "endings": "rain"}, "c.jsonl:2: a choice has at least 2 endings"),
+        (
+            {**choice(2), "endings": "rain"},
+            r"c.jsonl:2: column 'endings' holds one text.*--set 'tasks.choice.endings=\[",
+        ),
         ({**choice(2), "endings": None}, "c.jsonl:2: column 'endings' is missing or empty"),
         ({**choice(2), "prompt": ""}, "c.jsonl:2: column 'prompt' is empty"),
     ],

@@ -31,7 +31,7 @@ def rows_of(*labels: Any) -> Rows:
 @pytest.mark.parametrize("labels", [["10,море", " 船 , 2", ""], [["10", "море"], ["船", 2, "2"], []]])
 def test_labels_are_a_list_or_a_text_with_commas(labels: list[Any]) -> None:
     some = rows_of(*labels)
-    task = MultiLabel().settled(some)
+    task = MultiLabel().settled(rows_of(*labels, *labels))
     assert task.classes == CLASSES
     assert [one.labels["multilabel"] for one in examples(task, some)] == [[1, 2], [0, 3], []]
     other = replace(task, separator="море")
@@ -51,8 +51,10 @@ def test_labels_that_are_none(labels: list[Any], said: str) -> None:
 
 
 def test_a_single_label_in_all_is_refused() -> None:
-    with pytest.raises(InputError, match="column 'labels' holds 1 labels in all; at least 2 are needed"):
+    with pytest.raises(InputError, match="column 'labels' holds 1 class; at least 2 are needed"):
         MultiLabel().settled(rows_of("a", "a", ""))
+    with pytest.raises(InputError, match=r"m.csv:4: class 'b' has this one example; .* in tasks.multilabel.classes"):
+        MultiLabel().settled(rows_of("a", "a", "b,a"))
     with pytest.raises(InputError, match=r"m.csv:3: column 'labels' is missing or empty"):
         MultiLabel().settled(rows_of("a", None))
     with pytest.raises(RecipeError, match=r"multilabel.threshold is a probability between 0 and 1, not 1"):

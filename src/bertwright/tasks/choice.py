@@ -55,6 +55,11 @@ class Choice(LabelledTask):
 
     def _endings(self, row: Row) -> list[str]:
         one = value_of(row, self.endings[0]) if len(self.endings) == 1 else None
+        if isinstance(one, str):
+            raise InputError(
+                f"{where(row)}: column {self.endings[0]!r} holds one text, and endings are a list of texts; where each "
+                """has a column of its own, as it has to in .csv, name these: --set 'tasks.choice.endings=["a", "b"]'"""
+            )
         found = one if isinstance(one, list | tuple) else [side_of(row, name) for name in self.endings]
         texts = [str(text) for text in found]
         if len(texts) < 2 or not all(text.strip() for text in texts):

@@ -19,7 +19,7 @@ from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Row
 from ..sums import ratio
 from .base import Confusion, LabelledTask, Verdict, Verdicts, nats
-from .fields import classes_of, known, label_of, labelled, named_classes, numbers_first, where
+from .fields import classes_of, known, label_of, labelled, named_classes, told_apart, where
 from .pooled import PooledTask, pooled_head
 
 BALANCED = "balanced"
@@ -85,22 +85,9 @@ class ClassTask(PooledTask, LabelledTask):
             label = label_of(row, self.label_field)
             first.setdefault(label, row)
             counts[label] += 1
-        classes = self.classes or self._found(counts, first)
+        classes = self.classes or told_apart(counts, first, self.label_field, self.name)
         weights = balanced(classes, counts) if self.weights == BALANCED else self.weights
         return dataclasses.replace(self, classes=classes, weights=weights)  # type: ignore[type-var]
-
-    def _found(self, counts: Counter[str], first: Mapping[str, Row]) -> tuple[str, ...]:
-        if len(counts) < 2:
-            raise InputError(
-                f"column {self.label_field!r} holds {len(counts)} class; at least 2 are needed to tell apart"
-            )
-        for label, row in first.items():
-            if counts[label] == 1:
-                raise InputError(
-                    f"{where(row)}: class {label!r} has this one example; give it more, take the row out, or name all "
-                    f"classes in tasks.{self.name}.classes"
-                )
-        return tuple(sorted(counts, key=numbers_first))
 
     def examples(self, item: Row, rng: np.random.Generator) -> Iterator[Example]:
         label = item.fields.get(self.label_field)

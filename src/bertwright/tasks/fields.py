@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import isfinite, isnan, nan
 from typing import Any
@@ -96,6 +96,23 @@ def numbers_first(label: str) -> tuple[int, float, str]:
         number = nan
     # "nan" is a number to Python, but has no place among the others.
     return (1, 0.0, label) if isnan(number) else (0, number, label)
+
+
+def told_apart(counts: Mapping[str, int], first: Mapping[str, Row], column: str, task: str) -> tuple[str, ...]:
+    """The classes that rows name, in alphabetical order, numbers by size.
+
+    `counts` is how many rows have each, `first` one of them. Raises InputError for a single class, and for a class of a
+    single row: nothing can be learned of it.
+    """
+    if len(counts) < 2:
+        raise InputError(f"column {column!r} holds {len(counts)} class; at least 2 are needed to tell apart")
+    for label, row in first.items():
+        if counts[label] == 1:
+            raise InputError(
+                f"{where(row)}: class {label!r} has this one example; give it more, take the row out, or name all "
+                f"classes in tasks.{task}.classes"
+            )
+    return tuple(sorted(counts, key=numbers_first))
 
 
 def known(classes: tuple[str, ...]) -> str:

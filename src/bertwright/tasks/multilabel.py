@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -26,9 +27,9 @@ from .fields import (
     known,
     labelled,
     named_classes,
-    numbers_first,
     refuse_unlabelled,
     text_of,
+    told_apart,
     value_of,
     where,
 )
@@ -73,13 +74,19 @@ class MultiLabel(LabelledTask):
         return {**named_classes(self.classes), "problem_type": "multi_label_classification"}
 
     def settled(self, rows: Iterable[Row]) -> MultiLabel:
-        """Reads the classes off the rows, in alphabetical order, numbers by size. Raises InputError for less than 2."""
+        """Reads the classes off the rows.
+
+        Raises InputError for a single class, and for a class of a single row: nothing can be learned of it.
+        """
         if self.classes:
             return self
-        found = {label for row in rows for label in self._labels(row, value_of(row, self.label_field))}
-        if len(found) < 2:
-            raise InputError(f"column {self.label_field!r} holds {len(found)} labels in all; at least 2 are needed")
-        return dataclasses.replace(self, classes=tuple(sorted(found, key=numbers_first)))
+        first: dict[str, Row] = {}
+        counts: Counter[str] = Counter()
+        for row in rows:
+            for label in set(self._labels(row, value_of(row, self.label_field))):
+                first.setdefault(label, row)
+                counts[label] += 1
+        return dataclasses.replace(self, classes=told_apart(counts, first, self.label_field, self.name))
 
     def examples(self, item: Row, rng: np.random.Generator) -> Iterator[Example]:
         value = item.fields.get(self.label_field)
