@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,11 @@ from ..seeds import generator
 from ..tasks.mlm import ordinary_ids
 from ..tasks.model import Model
 
+ALLOWED = 1e-5
+"""The largest difference in fp64 put down to rounding, as a share of the largest value where that is above 1.
+
+transformers rounds some of what it computes to fp32 in fp64 too, as the turns of rotary positions.
+"""
 LENGTH = 160
 """Tokens in the longest sequence that is compared: more than local attention sees."""
 
@@ -110,6 +116,11 @@ def sample(vocabulary: Vocabulary, config: PretrainedConfig, several: bool) -> B
     both = vocabulary.pair(third[:half], third[half + 1 :]) if has_segments else vocabulary.single(third)
     examples = [vocabulary.single(first), vocabulary.single(second), both]
     return pack([Example.joined(examples, {})] if several else examples, vocabulary)
+
+
+def exact(model: Model) -> Model:
+    """A copy on the CPU in fp64. In fp32 an encoder that has learned for long multiplies rounding a thousandfold."""
+    return deepcopy(model).to("cpu", torch.float64)
 
 
 @torch.no_grad()

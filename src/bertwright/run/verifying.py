@@ -19,33 +19,32 @@ from .inspection import Inspected
 from .provenance import Provenance
 from .small_texts import TEXTS
 
-ALLOWED = 1e-5
-"""The largest difference in fp32 put down to rounding, as a share of the largest value where that is above 1."""
 _SHOWN = 4
 
 
 def verified(path: str) -> Inspected:
     """Loads a checkpoint, and those inside it, with transformers, and compares it with what bertwright loads.
 
-    Raises CheckpointError when tensors are missing or left over, token ids differ, or answers in fp32 do by more than
-    `ALLOWED`. A tensor that transformers' class has no place for may be there where the checkpoint's own record names
-    it, as that of a head that only bertwright has.
+    Raises CheckpointError when tensors are missing or left over, token ids differ, or answers in fp64 do by more than
+    `theirs.ALLOWED`. A tensor that transformers' class has no place for may be there where the checkpoint's own record
+    names it, as that of a head that only bertwright has.
     """
     folder = checkpoint_folder(path)
     source = Checkpoint.open(folder)
     answerer = Answerer(str(folder), head_task(source), precision="fp32")
     texts = _same_ids(answerer)
     batch = theirs.sample(answerer.tokenizer.vocabulary, source.config, answerer.task.several)
-    said = theirs.ours(answerer.model, batch)
+    exact = theirs.exact(answerer.model)
+    said = theirs.ours(exact, batch)
     lines, facts = [], {}
     for at, kind in (writing.kinds(folder, answerer.model) | {folder: theirs.class_of(source)}).items():
         found = read_whole(at, kind)
         lines.append(_sentence(found, at.relative_to(folder)))
-        for name, apart in theirs.differences(found.model, answerer.model, batch, said).items():
-            if not apart.largest <= ALLOWED * max(1.0, apart.of):
+        for name, apart in theirs.differences(found.model.double(), exact, batch, said).items():
+            if not apart.largest <= theirs.ALLOWED * max(1.0, apart.of):
                 raise CheckpointError(
                     f"{at}: {kind} in transformers says other {name} than bertwright: {apart.largest:.1e} apart, of "
-                    f"values up to {apart.of:.1f}; allowed is {ALLOWED:.0e} of the largest"
+                    f"values up to {apart.of:.1f}; allowed is {theirs.ALLOWED:.0e} of the largest"
                 )
             lines.append(f"  {name}: at most {apart.largest:.1e} apart, of values up to {apart.of:.1f}")
             facts[str((at / name).relative_to(folder))] = apart._asdict()

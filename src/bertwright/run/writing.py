@@ -17,13 +17,6 @@ from .card import card
 from .provenance import Provenance
 from .spec import Recipe
 
-TOLERANCE = 1e-3
-"""The largest difference in fp32 put down to rounding, as a share of the largest value where that is above 1.
-
-An encoder that has learned for long multiplies rounding: 6e-5 has been seen, where most are at 1e-6. A fault is as
-large as the values themselves.
-"""
-
 
 def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance) -> None:
     """Writes what transformers loads, and the provenance beside it, into the folder `path`; companions inside it."""
@@ -66,11 +59,13 @@ def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
 
     Raises RunError when they differ, which would be a fault of bertwright.
     """
+    model = theirs.exact(model)
     batch = theirs.sample(tokenizer.vocabulary, model.encoder.config, model.task.several)
     ours = theirs.ours(model, batch)
     for folder, kind in kinds(path, model).items():
-        for key, apart in theirs.differences(theirs.loaded(folder, kind).model, model, batch, ours).items():
-            if not apart.largest <= TOLERANCE * max(1.0, apart.of):
+        read = theirs.loaded(folder, kind).model.double()
+        for key, apart in theirs.differences(read, model, batch, ours).items():
+            if not apart.largest <= theirs.ALLOWED * max(1.0, apart.of):
                 raise RunError(f"{folder}: transformers reads other {key} from it than were written (by {apart[0]})")
 
 
