@@ -147,6 +147,20 @@ def test_another_number_of_epochs_is_another_run(pretrained: Path, labelled: Pat
     )
 
 
+def test_a_runs_own_recipe_goes_on_with_it(pretrained: Path, labelled: Path, tmp_path: Path) -> None:
+    """Though it says how many steps an epoch came to, and the run was asked for by the epoch."""
+    tables = runs.finetuning(pretrained, labelled, tmp_path / "run")
+    del tables["train"]["steps"]
+    tables["train"]["epochs"] = 1.0
+    with pytest.raises(Stopped):
+        runs.done(tables, *runs.stopping_at(2))
+    home = tmp_path / "run"
+    asked = (home / "asked.toml").read_text(encoding="utf-8")
+    runs.done(Recipe.read(home / "recipe.toml").tables())
+    assert (home / "asked.toml").read_text(encoding="utf-8") == asked
+    assert runs.same_weights(home, runs.done(tables | {"out": str(tmp_path / "other")}))
+
+
 def test_the_average_is_what_is_judged_and_kept(unbroken: Path) -> None:
     """Beside it in a checkpoint are the weights that go on training, and they are others."""
     last = unbroken / "checkpoints" / "step-00000012"

@@ -42,7 +42,8 @@ _HOW_LONG = {"train.steps", "train.epochs", "train.budget"}
 class RunFolder:
     """The folder of one run. Raises RunError when it holds a run that was asked for differently, or something else.
 
-    That it was asked for with another number of steps is for `take_steps` to judge.
+    The same run is what was asked for again, or its own recipe.toml. That it was asked for with another number of steps
+    is for `take_steps` to judge.
     """
 
     def __init__(self, asked: Recipe) -> None:
@@ -51,7 +52,7 @@ class RunFolder:
         path = self.home / "asked.toml"
         if path.is_file():
             differ = differences(asked, Recipe.of(load(path)))
-            if differ.keys() - (_HOW_LONG if asked.train.steps else set()):
+            if asked != self.resolved() and differ.keys() - (_HOW_LONG if asked.train.steps else set()):
                 raise RunError(
                     f"{self.home} holds another run ({'; '.join(differ.values())}); choose another --out, or remove it"
                 )
