@@ -27,7 +27,7 @@ from bertwright.run.intervals import of_mean
 from bertwright.run.minimal_pairs import Judge, pairs_of, table
 from bertwright.run.provenance import Provenance
 from bertwright.run.run import run
-from bertwright.run.shipped import DEFAULT, laid_over, tables_of
+from bertwright.run.shipped import laid_over, recipe_for, tables_of
 from bertwright.run.spec import Recipe, overridden
 from bertwright.text.formats import read_rows
 
@@ -92,7 +92,7 @@ def pretrained(spec: str, args: argparse.Namespace) -> tuple[Mapping[str, float]
     objective, *sets = (OBJECTIVES[0] if spec == RANDOM else spec).split(",")
     given = {"out": str(args.out / spec), "task": objective, "data.store": args.store, "encoder.size": args.size}
     how_long = {"train.steps": 1} if spec == RANDOM else {"train.budget": args.budget}
-    tables = laid_over(tables_of(args.recipe), nested(given | how_long | {"save.keep": 1}))
+    tables = laid_over(tables_of(args.recipe or recipe_for(objective)), nested(given | how_long | {"save.keep": 1}))
     run(Recipe.of(overridden(tables, tuple(sets))), Quiet(spec))
     record = Provenance.read(args.out / spec / "model")
     return record.heldout if record else {}, Recipe.read(args.out / spec / "recipe.toml").train.steps or 0
@@ -139,7 +139,7 @@ def finetuned(start: Mapping[str, str], name: str, home: Path, args: argparse.Na
 
 def written(rows: Mapping[str, Facts], order: Sequence[str], args: argparse.Namespace) -> str:
     """The table as far as it goes."""
-    how = f"{args.budget} each ({threads_each(args.jobs)}), {args.size}, recipe {args.recipe}"
+    how = f"{args.budget} each ({threads_each(args.jobs)}), {args.size}, recipe {args.recipe or 'of each'}"
     lines = [f"{how}; {args.rows} rows, {args.seeds} seeds downstream; {time.strftime('%Y-%m-%d')}", ""]
     lines += [f"| {' | '.join(COLUMNS)} |", "|---" + "|--:" * (len(COLUMNS) - 1) + "|"]
     done = [{COLUMNS[0]: name, **rows[name]} for name in order if name in rows]
@@ -154,7 +154,7 @@ def asked() -> Any:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", default="10m")
     parser.add_argument("--size", default="mini")
-    parser.add_argument("--recipe", default=DEFAULT)
+    parser.add_argument("--recipe", help="instead of what each objective starts from")
     parser.add_argument("--rows", type=int, default=2000, help="training rows of each set; 0: all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="so many objectives at a time, which share the threads")

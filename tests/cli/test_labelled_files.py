@@ -11,6 +11,8 @@ import pytest
 import runs
 from small_rows import changed, choices, pairs, questions, sentences, several_labels, write_conll, write_squad
 
+from bertwright.run.spec import load
+
 Call = Callable[..., Any]
 FEW = ("--steps", 2, "--batch-size", 4, "--length", 48)
 SIDES = ("--set", "tasks.{0}.first=a", "--set", "tasks.{0}.second=b")
@@ -75,6 +77,15 @@ def test_a_file_is_learned_judged_and_answered(
     answers = [json.loads(line) for line in call("predict", tmp_path / "run", "--input", path).out.splitlines()]
     assert len(answers) == len(made)
     assert all({"predicted", *made[0]} <= answer.keys() for answer in answers)
+
+
+def test_columns_of_a_sum_are_those_of_its_first_part(call: Call, pretrained: Path, tmp_path: Path) -> None:
+    path = runs.write_rows(tmp_path / "a.jsonl", [{"body": row["text"], "mood": row["label"]} for row in runs.rows()])
+    columns = ("--text-field", "body", "--label-field", "mood")
+    few = ("--train", path, "--dev", path, "--out", tmp_path / "run", *FEW)
+    assert call("finetune", pretrained, "--task", "classify+mlm", *few, *columns).status == 0
+    settings = load(tmp_path / "run" / "recipe.toml")["tasks"]["classify"]
+    assert (settings["text_field"], settings["label_field"]) == ("body", "mood")
 
 
 def test_a_choice_is_answered_with_its_place_and_probabilities(call: Call, pretrained: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from bertwright.errors import BertwrightError, RecipeError
 from bertwright.run.choose import check, settings_of, task_of
 from bertwright.run.provenance import Provenance
 from bertwright.run.run import run
-from bertwright.run.shipped import DEFAULT, laid_over, tables_of
+from bertwright.run.shipped import DEFAULT, laid_over, recipe_for, tables_of
 from bertwright.run.spec import Recipe, differences, load, overridden, seconds
 from bertwright.tasks.joint import Joint
 
@@ -304,6 +304,10 @@ def test_a_shipped_recipe_says_what_it_brings_and_trains(path: Path, store: Path
 def test_the_default_recipe_is_shipped() -> None:
     assert DEFAULT in {path.stem for path in SHIPPED}
     assert tables_of(DEFAULT) == load(next(path for path in SHIPPED if path.stem == DEFAULT))
+
+
+def test_an_objective_may_start_from_a_recipe_of_its_own() -> None:
+    assert [recipe_for(one) for one in (None, "mlm+nsp", "rtd", "nsp+rtd")] == [DEFAULT, DEFAULT, "electra", "electra"]
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:

@@ -53,13 +53,13 @@ def finetune(
     """Fine-tune an encoder on labelled rows."""
     if start not in (None, "scratch"):
         raise RecipeError(f"--start takes scratch, not {start!r}; the checkpoint to start from is {checkpoint}")
-    file = Path(task.partition(":")[0]).stem
+    first = Path(task.partition("+")[0].partition(":")[0]).stem
     given = {
         "out": str(out),
         "task": task,
         "seed": seed,
-        f"tasks.{file}.text_field": text_field,
-        f"tasks.{file}.label_field": label_field,
+        f"tasks.{first}.text_field": text_field,
+        f"tasks.{first}.label_field": label_field,
         "data.train": train,
         "data.dev": dev,
         "data.length": length,

@@ -14,9 +14,12 @@ def pretrain(
     store: Annotated[str, typer.Argument(help="A token store, made by `bertwright prepare`.")],
     out: options.Out,
     recipe: Annotated[
-        str,
-        typer.Option(help="The settings to start from: few-words, bert-2018, roberta, cramming, FILE.toml."),
-    ] = "modern",
+        str | None,
+        typer.Option(
+            help="The settings to start from: modern (the default), few-words, bert-2018, roberta, cramming, electra "
+            "(the default for rtd), FILE.toml."
+        ),
+    ] = None,
     objective: Annotated[
         str | None, typer.Option(help="What is learned; several are joined by +, as in mlm+nsp.")
     ] = None,
@@ -37,7 +40,7 @@ def pretrain(
     debug: options.Debug = False,
 ) -> None:
     """Pretrain an encoder on a token store, by a recipe; options go before what the recipe says."""
-    from ..run.shipped import laid_over, tables_of
+    from ..run.shipped import laid_over, recipe_for, tables_of
 
     given = {
         "out": str(out),
@@ -56,4 +59,4 @@ def pretrain(
         "train.batch_size": batch_size,
         "train.lr": lr,
     }
-    carry_out(laid_over(tables_of(recipe), nested(given)), sets, as_json)
+    carry_out(laid_over(tables_of(recipe or recipe_for(objective)), nested(given)), sets, as_json)

@@ -59,7 +59,7 @@ def paper(tensor: Tensor, place: Place, generator: torch.Generator) -> None:
 
 
 def local(tensor: Tensor, place: Place, generator: torch.Generator, neighbours: Neighbours = NEIGHBOURS) -> None:
-    """As `paper`, with sinusoids for positions, and heads in the first layer that look at a neighbour each.
+    """As `paper`, with sinusoids for positions, and heads in the first layers that look at a neighbour each.
 
     Learned absolute positions take millions of tokens to find what stands next to what; here they start with it. An
     architecture without them, as one with rotary positions, is drawn as by `paper`.

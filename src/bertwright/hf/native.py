@@ -1,6 +1,6 @@
 """A `bertwright.Model` with a TokenStore under a Trainer: the run of `bertwright pretrain`, with its folder.
 
-What the arguments do not say has the command's defaults and not transformers'.
+What the arguments do not say has the defaults of a recipe's settings, neither transformers' nor a shipped recipe's.
 """
 
 from __future__ import annotations

@@ -24,6 +24,12 @@ _REPLACED = {
 """What a setting of a recipe gives way to when another one is given."""
 
 
+def recipe_for(objective: str | None) -> str:
+    """The shipped recipe that an objective starts from where no other is asked for."""
+    parts = [find("bertwright.tasks", part, Task) for part in objective.split("+")] if objective else []
+    return next((part.recipe for part in parts if part.recipe), DEFAULT)
+
+
 def tables_of(recipe: str) -> dict[str, Any]:
     """The tables of a shipped recipe by its name, or of a TOML file. Raises RecipeError when there is no such one."""
     if recipe.endswith(".toml"):

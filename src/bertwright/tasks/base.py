@@ -44,6 +44,8 @@ class Task(ABC):
     """The end of the name of transformers' class with this head, as in `BertForMaskedLM`; "" where there is none."""
     arch: ClassVar[str] = ""
     """The architecture that its head is for; empty: any."""
+    recipe: ClassVar[str] = ""
+    """The shipped recipe that pretraining by it starts from; empty: the default one."""
     pipeline: ClassVar[str] = ""
     """transformers' pipeline for a model with this head, where there is one."""
     cuts: ClassVar[bool] = False

@@ -49,6 +49,7 @@ class ReplacedToken(Task):
     hf_class = "PreTraining"
     changes_ids = True
     arch = "electra"
+    recipe = "electra"
 
     rate: float = 0.15
     mask: float = 0.85
