@@ -158,7 +158,7 @@ def asked() -> Any:
     parser.add_argument("--rows", type=int, default=2000, help="training rows of each set; 0: all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="so many objectives at a time, which share the threads")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--size", default="mini")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     results: dict[str, list[dict[str, float]]] = {spec: [] for spec in args.recipes}
     for seed in map(int, args.seeds.split(",")):
         for spec in args.recipes:

@@ -235,7 +235,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=0, help="the most training rows of a set; 0: all")
     parser.add_argument("--jobs", type=int, default=1, help="so many fine-tunings at a time, which share the threads")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
