@@ -66,10 +66,10 @@ class Regress(LabelledTask):
         return batch.labelled(self.name, batch.firsts, torch.zeros(len(batch), device=batch.ids.device))
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """[S, 1], in fp32: bf16 would know no score between 4 and 4.03."""
+        """[S, 1], in fp32 at least: bf16 would know no score between 4 and 4.03."""
         pooled = encoder(batch)[batch.rows(self.name)]
         with torch.autocast(pooled.device.type, enabled=False):
-            return {self.name: in_even_rows(head, pooled.float())}
+            return {self.name: in_even_rows(head, pooled.to(torch.promote_types(pooled.dtype, torch.float32)))}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Squared errors; the measures are these and the moments of (true, said) that a correlation is made of."""
