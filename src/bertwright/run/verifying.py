@@ -34,13 +34,12 @@ def verified(path: str) -> Inspected:
     answerer = Answerer(str(folder), head_task(source), precision="fp32")
     texts = _same_ids(answerer)
     batch = theirs.sample(answerer.tokenizer.vocabulary, source.config, answerer.task.several)
-    exact = theirs.exact(answerer.model)
-    said = theirs.ours(exact, batch)
+    said = theirs.ours(theirs.exact(answerer.model), batch)
     lines, facts = [], {}
     for at, kind in (writing.kinds(folder, answerer.model) | {folder: theirs.class_of(source)}).items():
         found = read_whole(at, kind)
         lines.append(_sentence(found, at.relative_to(folder)))
-        for name, apart in theirs.differences(found.model.double(), exact, batch, said).items():
+        for name, apart in theirs.differences(found.model.double(), answerer.model, batch, said).items():
             if not apart.largest <= theirs.ALLOWED * max(1.0, apart.of):
                 raise CheckpointError(
                     f"{at}: {kind} in transformers says other {name} than bertwright: {apart.largest:.1e} apart, of "

@@ -62,7 +62,7 @@ class ReplacedToken(Task):
         if not 0 < self.rate < 1:
             raise RecipeError(f"rtd.rate is a share between 0 and 1, not {self.rate}")
         if not 0 <= self.mask <= 1:
-            raise RecipeError(f"rtd.mask is a share of at most 1, not {self.mask}")
+            raise RecipeError(f"rtd.mask is a share from 0 to 1, not {self.mask}")
         if not 0 < self.width <= 1:
             raise RecipeError(f"rtd.width is a share above 0 and at most 1, not {self.width}")
         if not 0 < self.weight < inf:
