@@ -1,11 +1,13 @@
 """Fine-tuning and prediction beside transformers: rows a second of each, on the same classifier and the same rows.
 
-    python benchmarks/downstream.py CLASSIFIER ROWS.jsonl [--rows 2000] [--rounds 3]
+    python benchmarks/downstream.py CLASSIFIER ROWS.jsonl [--rows 2000] [--rounds 3] [--only fine-tuning]
 
 CLASSIFIER is a checkpoint fine-tuned with `bertwright finetune --task classify`, ROWS has its texts and labels.
 Fine-tuning is timed over one pass of `--rows` rows: ours in batches of 32, the Trainer at its defaults (batches of 8,
-padded to the longest of each) and at its best flags (batches of 32 of like length, bf16, fused AdamW). Prediction: ours
-as `bertwright predict` does, and `transformers.pipeline` in batches of 32. In alternation; medians, ratios to ours.
+padded to the longest of each) and at its best flags (batches of 32 of like length, bf16 where the hardware has it,
+fused AdamW), without and with our allocator settings. Prediction: ours as `bertwright predict` does, and
+`transformers.pipeline` in batches of 32. Everyone has a new process for each round, as a person's command has; loading
+is not timed. In alternation; medians.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 from datasets import Dataset
+from datasets.utils.logging import disable_progress_bar
 
 from bertwright.run.answering import Answerer
 from bertwright.run.choose import task_of, with_defaults
@@ -34,17 +39,44 @@ from bertwright.run.start import begin
 from bertwright.run.training import loop_of
 from bertwright.text.formats import read_rows
 from bertwright.train.memory import keep_memory
+from bertwright.train.precision import device, resolve
 
 transformers.logging.set_verbosity_error()
+disable_progress_bar()
+
+BEST = {
+    "per_device_train_batch_size": 32,
+    "bf16": resolve("auto", device()) == "bf16",
+    "train_sampling_strategy": "group_by_length",
+    "optim": "adamw_torch_fused",
+}
 
 
-def our_finetuning(model: Path, file: Path, rows: int, out: Path) -> float:
+@dataclass(frozen=True)
+class Rows:
+    """What is learned or answered: `file` of rows for the checkpoint `model`."""
+
+    model: Path
+    file: Path
+    out: Path
+
+    def texts(self) -> list[str]:
+        return [row["text"] for row in read_rows(self.file)]
+
+    def columns(self) -> Dataset:
+        labels = transformers.AutoConfig.from_pretrained(self.model).label2id
+        rows = read_rows(self.file)
+        return Dataset.from_list([{"text": row["text"], "label": labels[row["label"]]} for row in rows])
+
+
+def our_finetuning(rows: Rows) -> float:
+    keep_memory()
     recipe = Recipe.of(
         {
-            "out": str(out),
+            "out": str(rows.out),
             "task": "classify",
-            "data": {"train": str(file), "dev": str(file)},
-            "encoder": {"start": str(model)},
+            "data": {"train": str(rows.file), "dev": str(rows.file)},
+            "encoder": {"start": str(rows.model)},
             "train": {"epochs": 1.0},
         }
     )
@@ -52,26 +84,27 @@ def our_finetuning(model: Path, file: Path, rows: int, out: Path) -> float:
     built, _ = begin(recipe, source.task, source.tokenizer)
     recipe = with_defaults(recipe, source.task, built.encoder.config.hidden_size)
     built.set_dropout(recipe.train.dropout or 0.0)
-    steps = -(-rows // (recipe.train.batch_size or 32))
+    number = len(rows.texts())
+    steps = -(-number // (recipe.train.batch_size or 32))
     loop = loop_of(recipe, built, source.feed(recipe), steps)
     started = time.perf_counter()
     for _ in loop.steps(steps):
         pass
-    return rows / (time.perf_counter() - started)
+    return number / (time.perf_counter() - started)
 
 
-def their_finetuning(model: Path, data: Dataset, out: Path, **flags: Any) -> float:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(model)
-    columns = data.map(lambda one: tokenizer(one["text"], truncation=True, max_length=128), batched=True)
+def their_finetuning(rows: Rows, **flags: Any) -> float:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(rows.model)
+    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(rows.model)
+    data = rows.columns().map(lambda one: tokenizer(one["text"], truncation=True, max_length=128), batched=True)
     arguments = transformers.TrainingArguments(
-        str(out), num_train_epochs=1, use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no",
+        str(rows.out), num_train_epochs=1, use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no",
         disable_tqdm=True, **flags,
     )  # fmt: skip
     trainer = transformers.Trainer(
         classifier,
         arguments,
-        train_dataset=columns,
+        train_dataset=data,
         processing_class=tokenizer,
         data_collator=transformers.DataCollatorWithPadding(tokenizer),
     )
@@ -80,18 +113,39 @@ def their_finetuning(model: Path, data: Dataset, out: Path, **flags: Any) -> flo
     return len(data) / (time.perf_counter() - started)
 
 
-def our_prediction(model: Path, texts: list[str]) -> float:
-    answerer = Answerer(str(model))
+def their_best_finetuning(rows: Rows) -> float:
+    return their_finetuning(rows, **BEST)
+
+
+def their_best_finetuning_keeping_memory(rows: Rows) -> float:
+    keep_memory()
+    return their_finetuning(rows, **BEST)
+
+
+def our_prediction(rows: Rows) -> float:
+    keep_memory()
+    answerer, texts = Answerer(str(rows.model)), rows.texts()
     started = time.perf_counter()
     answered = sum(1 for _ in answerer.predict({"text": text} for text in texts))
     return answered / (time.perf_counter() - started)
 
 
-def their_prediction(model: Path, texts: list[str]) -> float:
-    pipe = transformers.pipeline("text-classification", model=str(model))
+def their_prediction(rows: Rows) -> float:
+    pipe, texts = transformers.pipeline("text-classification", model=str(rows.model)), rows.texts()
     started = time.perf_counter()
     answered = sum(1 for _ in pipe(texts, batch_size=32, truncation=True))
     return answered / (time.perf_counter() - started)
+
+
+WAYS = {
+    "fine-tuning": {
+        "bertwright": our_finetuning,
+        "Trainer, defaults": their_finetuning,
+        "Trainer, best flags": their_best_finetuning,
+        "Trainer, best flags, our allocator settings": their_best_finetuning_keeping_memory,
+    },
+    "prediction": {"bertwright": our_prediction, "pipeline, batches of 32": their_prediction},
+}
 
 
 def main() -> None:
@@ -100,44 +154,27 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=WAYS, help="only this, and not the other")
     args = parser.parse_args()
-    keep_memory()
     model = args.classifier / "model" if (args.classifier / "model").is_dir() else args.classifier
-    rows = list(islice(read_rows(args.file), args.rows))
-    texts = [row["text"] for row in rows]
-    labels = Answerer(str(model)).model.encoder.config.label2id
-    data = Dataset.from_list([{"text": row["text"], "label": labels[str(row["label"])]} for row in rows])
-    best = {
-        "per_device_train_batch_size": 32,
-        "bf16": True,
-        "train_sampling_strategy": "group_by_length",
-        "optim": "adamw_torch_fused",
-    }
     with tempfile.TemporaryDirectory() as folder:
-        out, file = Path(folder), Path(folder) / "rows.jsonl"
-        data.map(lambda one: {"label": next(k for k, v in labels.items() if v == one["label"])}).to_json(file)
-        kinds: dict[str, dict[str, Callable[[], float]]] = {
-            "fine-tuning": {
-                "bertwright": lambda: our_finetuning(model, file, len(rows), out),
-                "Trainer, defaults": lambda: their_finetuning(model, data, out),
-                "Trainer, best flags": lambda: their_finetuning(model, data, out, **best),
-            },
-            "prediction": {
-                "bertwright": lambda: our_prediction(model, texts),
-                "pipeline, batches of 32": lambda: their_prediction(model, texts),
-            },
-        }
-        print(f"{len(rows)} rows, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}\n")
-        print("| | | rows/s | of ours |\n|---|---|--:|--:|")
-        for kind, ways in kinds.items():
-            found: dict[str, list[float]] = {name: [] for name in ways}
-            for _ in range(args.rounds):
-                for name, way in ways.items():
-                    found[name].append(way())
-            ours = statistics.median(found["bertwright"])
-            for name, speeds in found.items():
-                middle = statistics.median(speeds)
-                print(f"| {kind} | {name} | {middle:,.0f} | {middle / ours:.2f} |", flush=True)
+        rows = Rows(model, Path(folder) / "rows.jsonl", Path(folder))
+        taken = [{"text": row["text"], "label": str(row["label"])} for row in islice(read_rows(args.file), args.rows)]
+        Dataset.from_list(taken).to_json(rows.file, force_ascii=False)
+        print(f"{len(taken)} rows, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}\n")
+        print("| | | rows/s | ours is faster by |\n|---|---|--:|--:|")
+        fresh = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
+        with fresh as processes:
+            for kind in [args.only] if args.only else WAYS:
+                found: dict[str, list[float]] = {name: [] for name in WAYS[kind]}
+                for _ in range(args.rounds):
+                    for name, way in WAYS[kind].items():
+                        found[name].append(processes.submit(way, rows).result())
+                ours = statistics.median(found["bertwright"])
+                for name, speeds in found.items():
+                    middle = statistics.median(speeds)
+                    spread = f"{min(speeds):,.0f} to {max(speeds):,.0f}"
+                    print(f"| {kind} | {name} | {middle:,.0f} ({spread}) | {ours / middle:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from bertwright.tasks.mlm import MaskedLM
 from bertwright.tasks.model import Model
 from bertwright.tasks.nsp import NextSentence
 from bertwright.train.loop import Loop
+from bertwright.train.muon import orthogonalised
 from bertwright.train.optim import Several, adamw, load_state_tensors, muon, optimizer, state_tensors
+from bertwright.train.precision import bf16_is_fast
 
 
-def after_steps(steps: int = 3) -> tuple[Model, torch.optim.Optimizer]:
+def after_steps(steps: int = 3) -> tuple[Model, Several]:
     task = MaskedLM()
     whole = model(task)
     optimizer = adamw(whole, lr=1e-3, weight_decay=0.01)
@@ -94,7 +96,6 @@ def test_a_fresh_optimizer_has_no_state() -> None:
     whole = model(MaskedLM())
     optimizer = adamw(whole, lr=1e-3, weight_decay=0.0)
     assert state_tensors(optimizer) == {}
-    assert len(optimizer.state) == 0
 
 
 def test_state_of_another_model_is_refused() -> None:
@@ -115,6 +116,14 @@ def is_hidden(name: str, parameter: torch.Tensor) -> bool:
     return name.startswith("encoder.layers.") and parameter.ndim == 2
 
 
+def assert_as_torchs(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """After four steps at 0.05: bit for bit where the hardware has bf16; elsewhere torch's is rounded, each by 0.02."""
+    if bf16_is_fast(torch.device("cpu")):
+        assert torch.equal(ours, theirs)
+    else:
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=4 * 0.05 * 0.02)
+
+
 def test_muon_is_torchs_on_hidden_matrices_and_adamw_on_the_rest() -> None:
     whole, twin = (model(MaskedLM() + NextSentence()) for _ in range(2))
     ours = muon(whole, lr=1e-2, matrix_lr=0.05, weight_decay=0.1)
@@ -133,12 +142,28 @@ def test_muon_is_torchs_on_hidden_matrices_and_adamw_on_the_rest() -> None:
             one.step()
             one.zero_grad()
     for name, parameter in whole.named_parameters():
-        assert torch.equal(parameter, twin.get_parameter(name)), name
+        if is_hidden(name, parameter):
+            assert_as_torchs(parameter, twin.get_parameter(name))
+        else:
+            assert torch.equal(parameter, twin.get_parameter(name)), name
         assert not torch.equal(parameter, before[name])
         assert parameter.grad is None
     hidden = {name for name in before if is_hidden(name, before[name])}
     assert len(hidden) == 12
     assert {key.partition("/")[0] for key in state_tensors(ours) if key.endswith("/momentum_buffer")} == hidden
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (16, 40), (40, 16), (1, 8)])
+def test_singular_values_go_where_the_polynomial_takes_them(shape: tuple[int, int]) -> None:
+    """Five times 3.4445 s - 4.775 s^3 + 2.0315 s^5 of each, begun from a norm of 1; the directions stay."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+    values = values / values.norm()
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    found = orthogonalised(matrix)
+    tolerance = 0.05 if found.dtype == torch.bfloat16 else 1e-4
+    torch.testing.assert_close(found.double(), left @ values.diag() @ right, rtol=0, atol=tolerance)
 
 
 def test_stacked_matrices_are_updated_one_by_one() -> None:
@@ -163,7 +188,7 @@ def test_stacked_matrices_are_updated_one_by_one() -> None:
         theirs.step()
     for name, number in zip(names, parts.values(), strict=True):
         expected = torch.cat([alone[name, index] for index in range(number)])
-        assert torch.equal(whole.get_parameter(name), expected), name
+        assert_as_torchs(whole.get_parameter(name), expected)
     buffers = {key for key in state_tensors(ours) if key.startswith("encoder.layers.0.query_key_value.weight")}
     assert buffers == {f"encoder.layers.0.query_key_value.weight[{index}]/momentum_buffer" for index in range(3)}
 

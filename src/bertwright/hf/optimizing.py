@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from transformers import Adafactor, get_scheduler
 
-from ..train.optim import AnyOptimizer, Named, Several, StackedMuon
+from ..train.muon import StackedMuon
+from ..train.optim import AnyOptimizer, Named, Several
 from .arguments import ArgumentError, TrainingArguments
 
 _MATRIX_LR = 0.02

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, RecipeError
+from ..nn.heads import Predictor
 from ..tasks.model import Model
+from .muon import StackedMuon
+from .rows import RowAdamW
 
 OPTIMIZERS = ("adamw", "muon")
+ADAM: dict[str, Any] = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
+"""Every group has a rate of its own."""
 Named = tuple[str, Tensor]
 Rates = Callable[[str], float]
 """The share of the peak rate that a parameter gets, by its name."""
@@ -22,9 +27,9 @@ def alike(name: str) -> float:
     return 1.0
 
 
-def adamw(model: nn.Module, *, lr: float, weight_decay: float, rates: Rates = alike) -> torch.optim.AdamW:
+def adamw(model: Model, *, lr: float, weight_decay: float, rates: Rates = alike) -> Several:
     """AdamW (Loshchilov and Hutter, ICLR 2019) with BERT's betas; biases and norms do not decay, frozen ones stay."""
-    return _adamw(_trained(model), lr, weight_decay, rates)
+    return Several(_adamw(_trained(model), _looked_up(model), lr, weight_decay, rates))
 
 
 def muon(model: Model, *, lr: float, matrix_lr: float, weight_decay: float, rates: Rates = alike) -> Several:
@@ -37,7 +42,7 @@ def muon(model: Model, *, lr: float, matrix_lr: float, weight_decay: float, rate
     """
     hidden = [(name, p) for name, p in _trained(model) if is_hidden(name, p)]
     rest = [(name, p) for name, p in _trained(model) if not is_hidden(name, p)]
-    own = [_adamw(rest, lr, weight_decay, rates)] if rest else []
+    own = _adamw(rest, _looked_up(model), lr, weight_decay, rates)
     groups = [StackedMuon(same, _stacks(model), matrix_lr * share, weight_decay) for share, same in _by(rates, hidden)]
     return Several([*own, *groups])
 
@@ -52,6 +57,8 @@ def optimizer(
 ) -> AnyOptimizer:
     """The optimizer called `kind`, for all of the model that trains; its first group has the highest of the rates.
 
+    From then on word embeddings that are only looked up get sparse gradients, where the optimizer makes use of them.
+
     Raises RecipeError for an unknown one.
     """
     if kind not in OPTIMIZERS:
@@ -59,32 +66,6 @@ def optimizer(
     if kind == "muon":
         return muon(model, lr=lr, matrix_lr=matrix_lr, weight_decay=weight_decay, rates=rates)
     return adamw(model, lr=lr, weight_decay=weight_decay, rates=rates)
-
-
-class StackedMuon(torch.optim.Muon):
-    """torch's Muon, where a parameter may hold several matrices one above the other, each updated for itself.
-
-    `stacks` says of how many a parameter is made, by its name. The parts are views of the parameter, so there is
-    nothing to copy. The iteration that orthogonalises runs in bf16, and `lr` is for a square matrix (torch's "original"
-    adjustment: higher ones get the root of height over width more).
-    """
-
-    def __init__(self, wholes: Iterable[Named], stacks: Mapping[str, int], lr: float, weight_decay: float) -> None:
-        self._wholes = [(whole, whole.detach().chunk(stacks.get(name, 1)), name) for name, whole in wholes]
-        parts = [named for _, parts, name in self._wholes for named in _part_names(name, parts)]
-        super().__init__(parts, lr=lr, weight_decay=weight_decay)
-
-    def step(self, closure: Any = None) -> None:
-        for whole, parts, _ in self._wholes:
-            grads = [None] * len(parts) if whole.grad is None else whole.grad.chunk(len(parts))
-            for part, grad in zip(parts, grads, strict=True):
-                part.grad = grad
-        super().step(closure)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        super().zero_grad(set_to_none)
-        for whole, _, _ in self._wholes:
-            whole.grad = None
 
 
 class Several:
@@ -135,13 +116,36 @@ def load_state_tensors(optimizer: AnyOptimizer, tensors: Mapping[str, Tensor]) -
         part.state[parameter][quantity] = value.to(device)
 
 
-def _adamw(named: list[Named], lr: float, weight_decay: float, rates: Rates) -> torch.optim.AdamW:
+def _adamw(
+    named: list[Named], looked_up: Tensor | None, lr: float, weight_decay: float, rates: Rates
+) -> list[torch.optim.Optimizer]:
     groups = [
         {"params": [(name, p) for name, p in same if (p.ndim > 1) is matrices], "lr": lr * share, "weight_decay": decay}
-        for share, same in _by(rates, named)
+        for share, same in _by(rates, [(name, p) for name, p in named if p is not looked_up])
         for matrices, decay in ((True, weight_decay), (False, 0.0))
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    filled = [group for group in groups if group["params"]]
+    table = [
+        {"params": [(name, p)], "lr": lr * rates(name), "weight_decay": weight_decay}
+        for name, p in named
+        if p is looked_up
+    ]
+    return [
+        *([torch.optim.AdamW(filled, **ADAM, fused=True)] if filled else []),
+        *([RowAdamW(table, **ADAM)] if table else []),
+    ]
+
+
+def _looked_up(model: Model) -> Tensor | None:
+    """The word embeddings, if nothing but a look-up reads them, with sparse gradients from now on.
+
+    Not on an accelerator, which would have to wait for the number of rows.
+    """
+    words = model.encoder.word_embeddings
+    if words.weight.device.type != "cpu" or any(isinstance(module, Predictor) for module in model.modules()):
+        return None
+    words.sparse = True
+    return words.weight
 
 
 def _by(rates: Rates, named: list[Named]) -> list[tuple[float, list[Named]]]:
@@ -162,11 +166,6 @@ def _stacks(model: Model) -> dict[str, int]:
         for ending, number in model.encoder.stacked.items()
         if name.endswith(ending)
     }
-
-
-def _part_names(name: str, parts: tuple[Tensor, ...]) -> Iterator[Named]:
-    for index, part in enumerate(parts):
-        yield (name if len(parts) == 1 else f"{name}[{index}]"), part
 
 
 def _held(optimizer: AnyOptimizer) -> dict[str, tuple[torch.optim.Optimizer, Tensor]]:
