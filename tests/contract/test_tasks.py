@@ -277,7 +277,10 @@ def test_every_tensor_of_the_model_learns(name: str) -> None:
     whole = model(task_called(name), SIZE)
     before = weights(whole)
     _overfit(whole, labelled(name, group_for(name)), steps=2)
-    assert [key for key, value in whole.named_parameters() if torch.equal(value, before[key])] == []
+    still = [key for key, value in whole.named_parameters() if torch.equal(value, before[key])]
+    # A softmax does not see what it adds to all that it compares: such a bias is moved by rounding, if at all.
+    unseen = ("key.bias", "head.output.bias") if name == "choice" else ("key.bias",)
+    assert [key for key in still if not key.endswith(unseen)] == []
 
 
 @every_task

@@ -53,15 +53,12 @@ class _Scaled(torch.autograd.Function):
     """x * keep * scale in one pass each way, with the scale not rounded to the type of x."""
 
     @staticmethod
-    def forward(x: Tensor, keep: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(keep)
+        ctx.scale = scale
         return torch.addcmul(x.new_zeros(()), x, keep, value=scale)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.scale = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (keep,) = ctx.saved_tensors
-        return _Scaled.apply(grads[0], keep, ctx.scale), None, None
+        return torch.addcmul(grads[0].new_zeros(()), grads[0], keep, value=ctx.scale), None, None
