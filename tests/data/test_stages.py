@@ -54,6 +54,13 @@ def test_stages_grow_to_what_was_asked_for(start: int, longer: int, size: int, l
     assert all(sizes[0] * lengths[1] - 2 * lengths[1] < some <= sizes[1] * lengths[1] for some in tokens)
 
 
+def test_the_middle_of_each_stage_and_its_share_of_a_run() -> None:
+    stages = stages_of((64, 64), (2, 8), 20)
+    assert stages.middles(40) == [(5, 0.25), (15, 0.25), (30, 0.5)]
+    assert [len(stages.examples(middle)) for middle, _ in stages.middles(40)] == [2, 4, 8]
+    assert stages_of((64, 64), (8, 8), 20).middles(7) == [(3, 1.0)]
+
+
 @pytest.mark.parametrize("task", [MaskedLM(), NextSentence()], ids=["mlm", "nsp"])
 def test_steps_can_be_asked_for_in_any_order(task: Task) -> None:
     def fresh() -> Stages:

@@ -84,6 +84,11 @@ class Stages(Generic[Item]):
         """How many examples of the last length an epoch has."""
         return self._plans[self._stages[-1].length].examples_per_epoch
 
+    def middles(self, steps: int) -> list[tuple[int, float]]:
+        """The step in the middle of each stage, and what share of a run of so many steps the stage is."""
+        firsts = [*(stage.first for stage in self._stages), steps]
+        return [((begin + end) // 2, (end - begin) / steps) for begin, end in pairwise(firsts)]
+
     def examples(self, step: int) -> list[Example]:
         """The examples of a step, counted from 0.
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from ..data.feed import Feed
 from ..encoders import laws
 from ..encoders.folders import checkpoint_folder
 from ..flow import Document
 from ..tasks.model import Model
+from ..train.loop import Loop
 from ..train.memory import keep_memory
 from ..train.precision import device
 from ..train.threads import threads
@@ -80,7 +80,7 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show, start: Start) -> Tra
     feed = source.feed(recipe)
     if known is None:
         feed(0)  # Data that nothing can be cut from is refused before anything is written.
-        recipe = _with_steps(recipe, feed, model)
+        recipe = _with_steps(recipe, source, model)
         folder.begin(recipe)
         feed = source.feed(recipe)
     training = Training(recipe, folder, source, feed, model, provenance, show)
@@ -113,28 +113,40 @@ def _code(task: str) -> dict[str, Any]:
     return {"code": digests} if digests else {}
 
 
-def _with_steps(recipe: Recipe, feed: Feed, model: Model) -> Recipe:
+def _with_steps(recipe: Recipe, source: Source, model: Model) -> Recipe:
     """The recipe with the number of steps, from the epochs or the budget of time where that was given."""
-    train = recipe.train
+    train, plan = recipe.train, source.plan(recipe)
     by_epoch = recipe.evaluate.every is None and train.epochs is not None
-    per_epoch = ceil(feed.plan.examples_per_epoch / feed.plan.batch_size) if train.epochs is not None else None
+    per_epoch = ceil(plan.examples_per_epoch / plan.batch_size) if train.epochs is not None else None
     if train.budget is not None:
         budget = seconds(train.budget)
-        steps = max(1, int(budget / _seconds_a_step(recipe, model, feed, at_most=budget / 10)))
+        steps = max(1, int(budget / _seconds_a_step(recipe, source, model, at_most=budget / 10)))
     elif train.epochs is not None:
-        steps = max(1, ceil(train.epochs * feed.plan.examples_per_epoch / feed.plan.batch_size))
+        steps = max(1, ceil(train.epochs * plan.examples_per_epoch / plan.batch_size))
     else:
         steps = train.steps or 1
     return with_lengths(recipe, steps, per_epoch if by_epoch else None)
 
 
-def _seconds_a_step(recipe: Recipe, model: Model, feed: Feed, at_most: float, warm: int = 3, timed: int = 9) -> float:
-    """The median time of a few steps of a copy of the model, which is thrown away; two steps if `at_most` is over."""
-    loop = loop_of(recipe, deepcopy(model), feed, steps=10_000)
+def _seconds_a_step(recipe: Recipe, source: Source, model: Model, at_most: float) -> float:
+    """The time of a step in the middle of each of the run's stages, on average over the run.
+
+    Of a copy of the model, which learns nothing and is thrown away.
+    """
+    steps = recipe.train.horizon or 10_000
+    still = replace(recipe, train=replace(recipe.train, steps=steps, lr=0.0, matrix_lr=0.0))
+    loop = loop_of(still, deepcopy(model), source.feed(still), steps)
+    middles = source.plan(still).middles(steps)
+    return sum(share * _median_time(loop, middle, at_most / len(middles)) for middle, share in middles)
+
+
+def _median_time(loop: Loop[Model], at: int, at_most: float, warm: int = 3, timed: int = 9) -> float:
+    """Seconds, of a few steps from the step `at` on; of two if `at_most` is over."""
+    loop.step = at
     times = [time.perf_counter()]
-    for step in loop.steps(warm + timed):
+    for step in loop.steps(at + warm + timed):
         times.append(time.perf_counter())
-        if step.number > 1 and times[-1] - times[0] > at_most:
+        if step.number > at + 1 and times[-1] - times[0] > at_most:
             break
     took = [after - before for before, after in pairwise(times)]
     return median(took[min(warm, len(took) - 1) :])

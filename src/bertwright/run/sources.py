@@ -48,17 +48,25 @@ class Source:
 
     def feed(self, recipe: Recipe) -> Feed:
         """The labelled micro-batches of each step; those of the end where it is not known how many there are."""
-        train, length = recipe.train, recipe.data.length
-        horizon, batch_size = train.horizon or train.steps or 0, train.batch_size or 1
+        horizon, micro_tokens = _horizon(recipe), recipe.train.micro_tokens or MICRO_TOKENS
+        vocabulary = self.tokenizer.vocabulary
+        feed = Feed(self.plan(recipe), self.task.label, vocabulary, micro_tokens, self.task.gathered)
+        return feed.labelled_by(lambda step: self.task.at(min(1.0, step / horizon) if horizon else 1.0).label)
+
+    def plan(self, recipe: Recipe) -> Stages[Any]:
+        """Which examples each step has; the last stage's where it is not known how many steps there are."""
+        train, length, batch_size = recipe.train, recipe.data.length, recipe.train.batch_size or 1
         stages = growing(
             (recipe.data.start_length or length, length),
             (train.start_batch_size or batch_size, batch_size),
-            round(train.growth * horizon),
+            round(train.growth * _horizon(recipe)),
         )
-        plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=self.chunk_items)
-        micro_tokens = train.micro_tokens or MICRO_TOKENS
-        feed = Feed(plan, self.task.label, self.tokenizer.vocabulary, micro_tokens, self.task.gathered)
-        return feed.labelled_by(lambda step: self.task.at(min(1.0, step / horizon) if horizon else 1.0).label)
+        return Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=self.chunk_items)
+
+
+def _horizon(recipe: Recipe) -> int:
+    """The number of steps that shares of a run are taken of; 0 where it is not known."""
+    return recipe.train.horizon or recipe.train.steps or 0
 
 
 def open_source(recipe: Recipe, task: Task) -> Source:

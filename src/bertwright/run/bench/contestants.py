@@ -33,7 +33,7 @@ class Way:
 WAYS = {
     "trainer-lines": Way(says="its defaults, a sentence a row, padded to the length", rows=Lines, batch_size=8),
     "trainer-grouped": Way(says="its defaults, text cut into blocks as in run_mlm", rows=Grouped, batch_size=8),
-    "trainer-best": Way(says="blocks, bf16 where there is, torch.compile", rows=Grouped, batch_size=32, best_flags=True),
+    "trainer-best": Way(says="blocks, bf16 if there is, torch.compile", rows=Grouped, batch_size=32, best_flags=True),
     "trainer-best-memory": Way(
         says="the same with bertwright's allocator settings",
         rows=Grouped,
