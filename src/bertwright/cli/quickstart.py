@@ -15,7 +15,9 @@ def quickstart(
         "bertwright-quickstart"
     ),
     budget: Annotated[str, typer.Option(help="How long to pretrain, as in 90s or 3m.")] = "3m",
-    size: Annotated[str, typer.Option(help="The size of the encoder.")] = "mini",
+    size: Annotated[
+        str | None, typer.Option(help="The size of the encoder; by default mini, or tiny without bf16 in hardware.")
+    ] = None,
     reviews: Annotated[
         int, typer.Option(min=0, help="How many of the 25,000 reviews to read, and of the sentences; 0: all.")
     ] = 0,
