@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..data.prepare import prepare
+from ..encoders.sizes import size_of
 from ..errors import InputError
 from ..files import write_text
 from ..seeds import key_of
@@ -62,9 +63,10 @@ def quickstart(out: Path, *, budget: str, size: str | None, reviews: int, show: 
 
     `reviews` bounds the text and each part of the sentences, 0: all of them. Without a `size` it is what learns
     something in three minutes of two cores: mini, or tiny where products are in fp32, a fraction as fast. Raises
-    InputError when the package with the text is not installed.
+    InputError when the package with the text is not installed, and RecipeError for an unknown size.
     """
     size = size or ("mini" if bf16_is_fast(device()) else "tiny")
+    size_of(size)  # An unknown one is refused before a minute of preparing.
     materials(out, reviews)
     show.say(f"$ bertwright prepare {out}/reviews.jsonl --out {out}/store")
     prepare([out / "reviews.jsonl"], out / "store", progress=show.bar)
