@@ -1,10 +1,11 @@
 """How fast masked LM leaves the plateau near the unigram entropy, by initialisation.
 
     python benchmarks/plateau.py STORE --out DIR [--size mini] [--seeds 1,2,3] [--steps 600 | --seconds 300]
-        [--init paper] [--init local] [--init local:gain=1.5,layers=2] [--init modern/paper]
+        [--init paper] [--init local] [--init local:gain=1.5,layers=2] [--init modern/paper+counted]
 
-Each `--init` is [ARCHITECTURE/]LAW[:SETTING=VALUE,...]: a law of `bertwright.encoders.laws`, for `local` with the
-fields of `Neighbours` (offsets as -1/1/-2/2), for any law with `lr` and `optimizer` of its own. All inits with all
+Each `--init` is [ARCHITECTURE/]LAW[+counted][:SETTING=VALUE,...]: a law of `bertwright.encoders.laws`, for `local` with
+the fields of `Neighbours` (offsets as -1/1/-2/2), for any law with `lr` and `optimizer` of its own; `+counted` writes
+what counting the text tells of its words over what the law drew. All inits with all
 seeds train in alternation, a few steps at a time, each on a clock that runs in its own training steps only. A seed
 decides the weights, the order of the examples and their masks; the held-out masks are the same for all. Printed is the
 held-out loss after each quarter of the budget, mean ± half the range over the seeds, and how many of its seconds and
@@ -26,10 +27,11 @@ from typing import IO, Any
 
 import torch
 
+from bertwright.data.cooccurrence import count, sample
 from bertwright.data.feed import Feed
 from bertwright.data.plan import Plan
 from bertwright.data.store import TokenStore
-from bertwright.encoders import laws
+from bertwright.encoders import counted, laws
 from bertwright.encoders.base import Encoder
 from bertwright.encoders.neighbours import Neighbours
 from bertwright.flow import Batch
@@ -53,7 +55,9 @@ class Setting:
     def __init__(self, text: str) -> None:
         start, _, fields = text.partition(":")
         self.name = text
-        arch, _, law = start.rpartition("/")
+        law, _, words = start.partition("+")
+        arch, _, law = law.rpartition("/")
+        self.counted = words == "counted"
         self.arch = arch or "bert"
         values = dict(field.split("=") for field in fields.split(",") if field)
         lr = values.pop("lr", None)
@@ -62,8 +66,8 @@ class Setting:
         self.law: str | laws.Law = law
         if values:
             self.law = partial(laws.local, neighbours=_neighbours(values))
-        if law not in laws.LAWS or (values and law != "local"):
-            raise SystemExit(f"--init {text}: laws are {', '.join(laws.LAWS)}, and only local has settings")
+        if law not in laws.LAWS or (values and law != "local") or words not in ("", "counted"):
+            raise SystemExit(f"--init {text}: laws are {', '.join(laws.LAWS)}, also +counted; only local has settings")
 
 
 def _neighbours(values: dict[str, str]) -> Neighbours:
@@ -82,6 +86,8 @@ class Runner:
         encoder.draw(seed, setting.law)
         model = Model(encoder, TASK)
         encoder.draw_head(model.head, seed, setting.law)
+        if setting.counted:
+            counted.write(count(sample(store.train), store.vocab_size), encoder, model.head, seed)
         model.set_dropout(args.dropout)
         model.to(device())
         documents = store.train.documents(args.length)

@@ -1,3 +1,3 @@
 """Encoders: one file is one architecture, and the folder is the list of them."""
 
-PLUMBING = ("base", "checking", "exchange", "folders", "laws", "naming", "neighbours", "postnorm", "sizes")
+PLUMBING = ("base", "checking", "counted", "exchange", "folders", "laws", "naming", "neighbours", "postnorm", "sizes")

@@ -59,6 +59,11 @@ class Encoder(nn.Module, Architecture):
     @abstractmethod
     def word_embeddings(self) -> nn.Embedding: ...
 
+    @property
+    def beside_words(self) -> tuple[nn.Embedding, ...]:
+        """The tables whose vectors are added to those of words; none unless an architecture has some."""
+        return ()
+
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:
         """[R, H] at `batch.reads` as they come, or [N, H], of a batch whose sequences fit."""

@@ -58,6 +58,10 @@ class Bert(Encoder):
     def word_embeddings(self) -> nn.Embedding:
         return self.words
 
+    @property
+    def beside_words(self) -> tuple[nn.Embedding, ...]:
+        return (self.places, self.segments)
+
     def encode(self, batch: Batch) -> Tensor:
         hidden = self.words(batch.ids) + self.segments(batch.segments) + self.places(batch.positions)
         return postnorm.through(self.layers, self.dropout(self.norm(hidden)), batch)

@@ -65,6 +65,10 @@ class Electra(Encoder):
     def word_embeddings(self) -> nn.Embedding:
         return self.words
 
+    @property
+    def beside_words(self) -> tuple[nn.Embedding, ...]:
+        return (self.places, self.segments)
+
     def embedded(self, batch: Batch) -> Tensor:
         """[N, E]: words, segments and positions, which a `Generator` reads as well."""
         hidden = self.words(batch.ids) + self.segments(batch.segments) + self.places(batch.positions)

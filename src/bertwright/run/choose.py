@@ -17,7 +17,7 @@ from ..train.compiling import compiles
 from ..train.optim import OPTIMIZERS
 from ..train.precision import device, resolve
 from ..train.schedule import factor, fewest, settled
-from .spec import SCRATCH, Recipe, build, seconds
+from .spec import COUNTED, DRAWN, SCRATCH, Recipe, build, seconds
 
 _DEFAULTS: dict[type, dict[str, Any]] = {
     Document: {"batch_size": 64, "dropout": 0.0},
@@ -157,6 +157,8 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"{' and '.join(how_long)} are set; only one can say how long the run is")
     if recipe.encoder.like and recipe.encoder.start != SCRATCH:
         raise RecipeError("encoder.like gives its shape to an encoder from scratch; encoder.start is a checkpoint here")
+    if recipe.encoder.words not in (DRAWN, COUNTED):
+        raise RecipeError(f"encoder.words is {DRAWN} or {COUNTED}, not {recipe.encoder.words!r}")
     if train.budget is not None:
         seconds(train.budget)
     factor(train.schedule, 0, steps=1, warmup=0)

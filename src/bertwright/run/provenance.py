@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import write_text
+from .spec import COUNTED, DRAWN
 
 FILE = "bertwright.json"
 
@@ -54,11 +55,15 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     step: int = 0
     heldout: Mapping[str, float] = field(default_factory=dict)
+    words: str = DRAWN
+    """Where the word embeddings of an encoder from scratch come from."""
 
     @property
     def run(self) -> str:
         """The run's id: twelve hex digits over what it was made from."""
         made_from = asdict(self) | {"step": 0, "heldout": {}, "versions": {}}
+        if self.words == DRAWN:  # as in runs from before there was anything else, which so can go on
+            del made_from["words"]
         return sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -80,7 +85,10 @@ class Provenance:
         encoder = [tensor for tensor in self.tensors if not tensor.is_head]
         loaded = sum(tensor.loaded for tensor in encoder)
         if not loaded:
-            return f"Encoder: {millions(sum(t.size for t in encoder))} weights drawn at random (seed {self.seed})."
+            words = ", words as counted in the text" if self.words == COUNTED else ""
+            return (
+                f"Encoder: {millions(sum(t.size for t in encoder))} weights drawn at random (seed {self.seed}){words}."
+            )
         parent = f" (parent run {self.lineage[-1]['run']})" if self.lineage else ""
         return f"Encoder: {loaded} of {len(encoder)} tensors loaded from {self.start}{parent}."
 

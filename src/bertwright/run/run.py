@@ -29,8 +29,8 @@ from .footing import footing
 from .provenance import Provenance, descent, versions
 from .record import RunFolder
 from .sources import Source, open_source
-from .spec import SCRATCH, Recipe, seconds
-from .start import Start, begin
+from .spec import DRAWN, SCRATCH, Recipe, seconds
+from .start import Start, begin, write_words
 from .training import Show, Stop, Stopped, Training, loop_of
 
 __all__ = ["Show", "Stop", "Stopped", "run"]
@@ -72,6 +72,8 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show, start: Start) -> Tra
     recipe = known or _threaded(fitted(recipe, source))
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     model, tensors = start(recipe, source.task, source.tokenizer)
+    if folder.latest is None:
+        write_words(recipe, model, source.text)
     recipe = known or with_defaults(recipe, source.task, model.encoder.config.hidden_size)
     check(recipe)
     model.set_dropout(recipe.train.dropout or 0.0)
@@ -104,6 +106,7 @@ def _provenance(recipe: Recipe, source: Source, tensors: list[Any]) -> Provenanc
         data=source.facts | _code(recipe.task),
         lineage=descent(checkpoint_folder(recipe.encoder.start) if loaded else None),
         versions=versions(),
+        words=DRAWN if loaded else recipe.encoder.words,
     )
 
 

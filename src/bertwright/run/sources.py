@@ -13,7 +13,7 @@ from ..data.feed import Feed, once
 from ..data.plan import Plan, in_order
 from ..data.rows import Rows
 from ..data.stages import Stages, growing
-from ..data.store import TokenStore
+from ..data.store import Part, TokenStore
 from ..encoders.folders import checkpoint_folder
 from ..errors import InputError, RecipeError, StoreError
 from ..flow import Batch, Document, Example, Row
@@ -45,6 +45,8 @@ class Source:
     """What identifies the data, for the record."""
     dev: Sequence[Row] = ()
     """The rows that are held out, where the data is rows."""
+    text: Part | None = None
+    """What is learned from, where the data is text."""
 
     def feed(self, recipe: Recipe) -> Feed:
         """The labelled micro-batches of each step; those of the end where it is not known how many there are."""
@@ -96,6 +98,7 @@ def _store(recipe: Recipe, task: Task) -> Source:
         chunk_items=chunk_items(store),
         heldout=batches,
         facts={"store": store.fingerprint, "tokenizer": store.tokenizer.fingerprint, "tokens": store.train.tokens},
+        text=store.train,
     )
 
 

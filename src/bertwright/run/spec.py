@@ -22,6 +22,7 @@ import tomli_w
 
 from ..errors import RecipeError
 
+DRAWN, COUNTED = "drawn", "counted"
 SCRATCH = "scratch"
 """In place of a checkpoint: weights drawn at random."""
 MICRO_TOKENS = 8192
@@ -59,6 +60,9 @@ class Encoder:
     """By default the one that the task is for, or bert."""
     size: str = "mini"
     init: str = "paper"
+    words: str = DRAWN
+    """Of an encoder from scratch: `drawn` as all else, or `counted`, from how often tokens of the store occur, and
+    beside which."""
     freeze: str = ""
     """`encoder`, `embeddings`, or a number: the embeddings and that many layers."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..data.cooccurrence import count, sample
+from ..data.store import Part
+from ..encoders import counted
 from ..encoders.base import Encoder
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
@@ -13,7 +16,7 @@ from ..tasks.base import Task
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
 from .provenance import Tensor
-from .spec import SCRATCH, Recipe
+from .spec import COUNTED, SCRATCH, Recipe
 
 Start = Callable[[Recipe, Task, Tokenizer], tuple[Model, list[Tensor]]]
 """The model at step 0, and where each of its tensors comes from: `begin`, or what `given` makes."""
@@ -63,6 +66,21 @@ def begin(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list
     loaded = _start_head(model, source, recipe)
     freeze(encoder, recipe.encoder.freeze)
     return model, origins(model, source is not None, loaded)
+
+
+def write_words(recipe: Recipe, model: Model, text: Part | None) -> None:
+    """Writes what counting the text tells of its words into a model from scratch, where the recipe asks for that.
+
+    Raises RecipeError where there is no text.
+    """
+    if recipe.encoder.words != COUNTED or recipe.encoder.start != SCRATCH:
+        return
+    if text is None:
+        raise RecipeError(
+            f"encoder.words is {COUNTED!r}, which takes the text of a token store, and task {recipe.task} learns from "
+            f"rows; leave it out, or pretrain an encoder so and start from that"
+        )
+    counted.write(count(sample(text), model.encoder.config.vocab_size), model.encoder, model.head, recipe.seed)
 
 
 def _check_fits(recipe: Recipe, encoder: Encoder, tokenizer: Tokenizer, source: Checkpoint | None) -> None:

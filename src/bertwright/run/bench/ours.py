@@ -12,7 +12,7 @@ from ...train.memory import keep_memory
 from ...train.precision import device
 from ..choose import task_of
 from ..sources import open_source
-from ..start import begin
+from ..start import begin, write_words
 from ..training import loop_of
 from .desk import After
 from .judge import HeldOut
@@ -34,6 +34,7 @@ class Ours:
         """From fresh weights, until the steps are done or `after` says no."""
         recipe = self._workload.recipe(steps, self._recipe)
         model, _ = begin(recipe, self._source.task, self._source.tokenizer)
+        write_words(recipe, model, self._source.text)
         model.set_dropout(recipe.train.dropout or 0.0)
         model.to(device())
         self._loop = loop_of(recipe, model, self._source.feed(recipe), steps)
