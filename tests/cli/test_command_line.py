@@ -175,7 +175,7 @@ def test_a_run_tells_what_it_does(call: Call, store: Path, tmp_path: Path) -> No
     words = ("pretrain", store, "--out", tmp_path / "run", "--size", "tiny", "--steps", 2, "--length", 16)
     called = call(*words)
     assert called.status == 0
-    assert "Encoder: 0.4 M weights drawn at random (seed 1)." in called.err
+    assert "Encoder: 0.4 M weights drawn at random (seed 1), words as counted in the text." in called.err
     assert "training: 2 of 2" in called.err
     assert "mlm.loss" in called.out
     again = call(*words)

@@ -11,6 +11,7 @@ import pytest
 import runs
 
 from bertwright.errors import RecipeError
+from bertwright.run.drawing import draw
 from bertwright.run.provenance import FILE, Provenance
 
 Refused = Callable[..., str]
@@ -27,6 +28,8 @@ def test_it_is_said(counted: Path) -> None:
     assert record is not None
     assert "weights drawn at random (seed 1), words as counted in the text." in record.sentence()
     assert record.sentence().endswith("This is pretraining from scratch.")
+    assert [tensor.name for tensor in record.tensors if tensor.counted] == ["model.embeddings.tok_embeddings.weight"]
+    assert "│ embeddings  words counted, trains" in draw(record.tensors)
     assert record.sentence() in (counted / "model" / "README.md").read_text("utf-8")
     assert 'words = "counted"' in (counted / "recipe.toml").read_text("utf-8")
 
@@ -77,7 +80,8 @@ def test_another_word_is_refused(store: Path, tmp_path: Path, refused: Refused) 
 
 def test_runs_from_before_words_could_be_counted_have_the_ids_they_had(pretrained: Path, tmp_path: Path) -> None:
     fields = json.loads((pretrained / "model" / FILE).read_text("utf-8"))
-    del fields["words"]
+    for tensor in fields["tensors"]:
+        assert tensor.pop("counted") is False
     (tmp_path / FILE).write_text(json.dumps(fields), "utf-8")
     record = Provenance.read(tmp_path)
     assert record is not None

@@ -38,6 +38,8 @@ def _joined(parts: list[tuple[str, int]], is_layer: bool) -> list[tuple[str, int
 
 def _state(tensors: Sequence[Tensor]) -> str:
     came = origin(tensors).replace("new", "drawn at random" if not tensors[0].is_head else "new")
+    if any(tensor.counted for tensor in tensors):
+        came = "words counted"
     return f"{came}, {'frozen' if all(t.frozen for t in tensors) else 'trains'}"
 
 

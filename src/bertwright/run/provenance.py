@@ -16,7 +16,6 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import write_text
-from .spec import COUNTED, DRAWN
 
 FILE = "bertwright.json"
 
@@ -33,6 +32,8 @@ class Tensor:
     loaded: bool
     """Taken from the start's checkpoint; otherwise drawn at random."""
     frozen: bool
+    counted: bool = False
+    """Written over by what was counted in the text (see `encoders.counted`)."""
 
     @property
     def is_head(self) -> bool:
@@ -55,15 +56,11 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     step: int = 0
     heldout: Mapping[str, float] = field(default_factory=dict)
-    words: str = DRAWN
-    """Where the word embeddings of an encoder from scratch come from."""
 
     @property
     def run(self) -> str:
         """The run's id: twelve hex digits over what it was made from."""
-        made_from = asdict(self) | {"step": 0, "heldout": {}, "versions": {}}
-        if self.words == DRAWN:  # as in runs from before there was anything else, which so can go on
-            del made_from["words"]
+        made_from = asdict(self, dict_factory=_without_uncounted) | {"step": 0, "heldout": {}, "versions": {}}
         return sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -85,7 +82,7 @@ class Provenance:
         encoder = [tensor for tensor in self.tensors if not tensor.is_head]
         loaded = sum(tensor.loaded for tensor in encoder)
         if not loaded:
-            words = ", words as counted in the text" if self.words == COUNTED else ""
+            words = ", words as counted in the text" if any(tensor.counted for tensor in encoder) else ""
             return (
                 f"Encoder: {millions(sum(t.size for t in encoder))} weights drawn at random (seed {self.seed}){words}."
             )
@@ -138,6 +135,11 @@ class Provenance:
             return cls(**fields | {"tensors": [Tensor(**tensor) for tensor in fields["tensors"]]})
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged or of another version: {error}") from error
+
+
+def _without_uncounted(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Runs from before words could be counted keep their ids, and so can go on."""
+    return {name: value for name, value in fields if name != "counted" or value}
 
 
 def descent(folder: Path | None) -> tuple[Mapping[str, str], ...]:

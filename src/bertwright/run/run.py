@@ -29,7 +29,7 @@ from .footing import footing
 from .provenance import Provenance, descent, versions
 from .record import RunFolder
 from .sources import Source, open_source
-from .spec import DRAWN, SCRATCH, Recipe, seconds
+from .spec import SCRATCH, Recipe, seconds
 from .start import Start, begin, write_words
 from .training import Show, Stop, Stopped, Training, loop_of
 
@@ -106,7 +106,6 @@ def _provenance(recipe: Recipe, source: Source, tensors: list[Any]) -> Provenanc
         data=source.facts | _code(recipe.task),
         lineage=descent(checkpoint_folder(recipe.encoder.start) if loaded else None),
         versions=versions(),
-        words=DRAWN if loaded else recipe.encoder.words,
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ..data.cooccurrence import count, sample
 from ..data.store import Part
-from ..encoders import counted
 from ..encoders.base import Encoder
+from ..encoders.counted import write
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
 from ..encoders.naming import hf_names
@@ -65,7 +65,7 @@ def begin(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list
     model = Model(encoder, task)
     loaded = _start_head(model, source, recipe)
     freeze(encoder, recipe.encoder.freeze)
-    return model, origins(model, source is not None, loaded)
+    return model, origins(model, source is not None, loaded, counted=_counts(recipe))
 
 
 def write_words(recipe: Recipe, model: Model, text: Part | None) -> None:
@@ -73,14 +73,18 @@ def write_words(recipe: Recipe, model: Model, text: Part | None) -> None:
 
     Raises RecipeError where there is no text.
     """
-    if recipe.encoder.words != COUNTED or recipe.encoder.start != SCRATCH:
+    if not _counts(recipe):
         return
     if text is None:
         raise RecipeError(
             f"encoder.words is {COUNTED!r}, which takes the text of a token store, and task {recipe.task} learns from "
             f"rows; leave it out, or pretrain an encoder so and start from that"
         )
-    counted.write(count(sample(text), model.encoder.config.vocab_size), model.encoder, model.head, recipe.seed)
+    write(count(sample(text), model.encoder.config.vocab_size), model.encoder, model.head, recipe.seed)
+
+
+def _counts(recipe: Recipe) -> bool:
+    return recipe.encoder.words == COUNTED and recipe.encoder.start == SCRATCH
 
 
 def _check_fits(recipe: Recipe, encoder: Encoder, tokenizer: Tokenizer, source: Checkpoint | None) -> None:
@@ -126,9 +130,12 @@ def freeze(encoder: Encoder, what: str) -> None:
         parameter.requires_grad_(layer > depths[what])
 
 
-def origins(model: Model, encoder_loaded: bool, loaded: set[str]) -> list[Tensor]:
-    """Where each of a model's tensors comes from: `loaded` names, as transformers does, those of heads that were."""
-    names = model.hf_names()
+def origins(model: Model, encoder_loaded: bool, loaded: set[str], counted: bool = False) -> list[Tensor]:
+    """Where each of a model's tensors comes from.
+
+    `loaded` names, as transformers does, those of heads that were; `counted` says that the word embeddings were.
+    """
+    names, words = model.hf_names(), model.encoder.word_embeddings.weight
     return [
         Tensor(
             name=names[own],
@@ -136,6 +143,7 @@ def origins(model: Model, encoder_loaded: bool, loaded: set[str]) -> list[Tensor
             size=parameter.numel(),
             loaded=encoder_loaded if own.startswith("encoder.") else names[own] in loaded,
             frozen=not parameter.requires_grad,
+            counted=counted and parameter is words,
         )
         for own, parameter in model.named_parameters()
     ]
