@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ..data.cooccurrence import count, sample
 from ..data.store import Part
+from ..encoders import counted as words
 from ..encoders.base import Encoder
-from ..encoders.counted import write
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
 from ..encoders.naming import hf_names
@@ -78,9 +78,9 @@ def write_words(recipe: Recipe, model: Model, text: Part | None) -> None:
     if text is None:
         raise RecipeError(
             f"encoder.words is {COUNTED!r}, which takes the text of a token store, and task {recipe.task} learns from "
-            f"rows; leave it out, or pretrain an encoder so and start from that"
+            "rows; leave it out, or pretrain an encoder so and start from that"
         )
-    write(count(sample(text), model.encoder.config.vocab_size), model.encoder, model.head, recipe.seed)
+    words.write(count(sample(text), model.encoder.config.vocab_size), model.encoder, model.head, recipe.seed)
 
 
 def _counts(recipe: Recipe) -> bool:
@@ -135,7 +135,7 @@ def origins(model: Model, encoder_loaded: bool, loaded: set[str], counted: bool 
 
     `loaded` names, as transformers does, those of heads that were; `counted` says that the word embeddings were.
     """
-    names, words = model.hf_names(), model.encoder.word_embeddings.weight
+    names, embeddings = model.hf_names(), model.encoder.word_embeddings.weight
     return [
         Tensor(
             name=names[own],
@@ -143,7 +143,7 @@ def origins(model: Model, encoder_loaded: bool, loaded: set[str], counted: bool 
             size=parameter.numel(),
             loaded=encoder_loaded if own.startswith("encoder.") else names[own] in loaded,
             frozen=not parameter.requires_grad,
-            counted=counted and parameter is words,
+            counted=counted and parameter is embeddings,
         )
         for own, parameter in model.named_parameters()
     ]
