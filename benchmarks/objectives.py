@@ -36,6 +36,7 @@ OBJECTIVES = (
     "mlm,tasks.mlm.unit=word",
     "mlm,tasks.mlm.unit=span",
     "amlm",
+    "mlm+bow",
     "mlm+nsp",
     "mlm+sop",
     "mlm+ssp",

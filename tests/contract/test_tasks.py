@@ -112,7 +112,7 @@ def _otherwise(settings: Mapping[str, Any]) -> dict[str, Any]:
 @every_task
 def test_a_recipe_and_a_checkpoint_keep_the_settings(name: str, tmp_path: Path) -> None:
     task = otherwise(task_called(name))
-    assert task != task_called(name)
+    assert (task != task_called(name)) == bool(task.settings)
     recipe = Recipe(out="", task=name, tasks=settings_of(name, task))
     (tmp_path / "recipe.toml").write_text(recipe.write(), encoding="utf-8")
     assert task_of(name, Recipe.read(tmp_path / "recipe.toml").tasks) == task

@@ -23,6 +23,7 @@ PLUMBING = (
 if TYPE_CHECKING:
     from .amlm import AdaptiveMaskedLM as AdaptiveMaskedLM
     from .base import Task as Task
+    from .bow import BagOfWords as BagOfWords
     from .choice import Choice as Choice
     from .classify import Classify as Classify
     from .embed import Embed as Embed
