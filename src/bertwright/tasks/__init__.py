@@ -15,6 +15,7 @@ PLUMBING = (
     "pooled",
     "ranks",
     "squad",
+    "tokens",
     "units",
     "windows",
 )

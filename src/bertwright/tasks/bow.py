@@ -14,12 +14,12 @@ from ..encoders.base import Encoder
 from ..flow import Batch, Document, Example, Loss
 from ..seeds import Draws
 from ..sums import ratio
-from .base import Task
 from .mlm import MaskedLM
+from .tokens import TokenTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class BagOfWords(Task):
+class BagOfWords(TokenTask):
     """Bag-of-words prediction (Ma et al., "Drop your decoder: pre-training with bag-of-word prediction for dense
     passage retrieval", SIGIR 2024).
 
@@ -28,10 +28,6 @@ class BagOfWords(Task):
     is minimised is the cross-entropy of the sequence's ordinary tokens, each counted once and all weighing the same.
     With masked LM the head is one for both, and the hidden tokens are asked for too: `mlm+bow`.
     """
-
-    reads = Document
-    hf_class = "MaskedLM"
-    joins_any = True
 
     @classmethod
     def made(cls, config: PretrainedConfig) -> bool:
@@ -49,24 +45,15 @@ class BagOfWords(Task):
         firsts = batch.firsts.repeat_interleave(torch.tensor([*map(len, bags)]))
         return batch.labelled(self.name, firsts, torch.from_numpy(np.concatenate(bags)))
 
-    def head(self, encoder: Encoder) -> nn.Module:
-        return encoder.predictor()
-
-    def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(self.name, torch.arange(batch.tokens), torch.zeros_like(batch.ids))
-
-    def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """[M, V]"""
-        return {self.name: encoder.logits(head, encoder(batch)[batch.rows(self.name)])}
-
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
-        """Each sequence's distribution once, however many tokens are asked of it."""
+        """Of one distribution a sequence, however many tokens are asked of it."""
         firsts, tokens = batch.labels[self.name]
         sequence = torch.searchsorted(batch.cu_seqlens, firsts, right=True) - 1
+        # A sequence that nothing is asked of need not be read: any row stands in for it.
         rows = firsts.new_zeros(len(batch)).scatter(0, sequence, batch.rows(self.name))
         logits = encoder.logits(head, encoder(batch)[rows])
         total = -logits.float().log_softmax(-1)[sequence, tokens].sum()
-        return Loss({self.name: total}, {"bow.loss": total.detach(), "bow.tokens": firsts.new_tensor(len(firsts))})
+        return Loss({self.name: total}, {"bow.loss": total.detach(), "bow.tokens": firsts.new_full((), len(firsts))})
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """The loss in nats a token."""

@@ -16,12 +16,12 @@ from ..errors import RecipeError
 from ..flow import Batch, Document, Example, Loss, Vocabulary
 from ..seeds import Draws
 from ..sums import occurrences, ratio
-from .base import Task
+from .tokens import TokenTask
 from .units import UNITS, choose_words, spans_of, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedLM(Task):
+class MaskedLM(TokenTask):
     """BERT's masked LM (Devlin et al., NAACL 2019).
 
     Of each sequence's ordinary tokens the share `rate` is predicted, at least one; of these the share `mask` is
@@ -35,12 +35,9 @@ class MaskedLM(Task):
     "SpanBERT", TACL 2020). The share is `rate` on the average then; a sequence is off by less than its longest word.
     """
 
-    reads = Document
-    hf_class = "MaskedLM"
     pipeline = "fill-mask"
     changes_ids = True
     fills_from = 0
-    joins_any = True
 
     rate: float = 0.15
     final_rate: float | None = None
@@ -119,16 +116,6 @@ class MaskedLM(Task):
         chosen = np.flatnonzero(taken)
         leads = np.repeat(words.starts[firsts], words.sizes)[chosen] if self.unit == "span" else chosen
         return chosen, leads
-
-    def head(self, encoder: Encoder) -> nn.Module:
-        return encoder.predictor()
-
-    def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(self.name, torch.arange(batch.tokens), torch.zeros_like(batch.ids))
-
-    def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """[M, V] scores of every token at every position that is predicted."""
-        return {self.name: encoder.logits(head, encoder(batch)[batch.rows(self.name)])}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         targets = batch.labels[self.name].values
