@@ -3,10 +3,11 @@
     python benchmarks/pretraining_brings.py STORE TASKS --out DIR --pretrain 10m --pretrain 30m [--recipe modern]
 
 STORE is a token store, TASKS a folder with trec/{train,test}.jsonl.gz and sst2/{train,dev,test}.jsonl.gz. Each
-`--pretrain BUDGET` pretrains one encoder for that time, or for a number of steps where it is a number; each is
-fine-tuned, beside the same architecture from random weights, with all labels (3 epochs) and with 500 (10 epochs), three
-seeds each: the seed decides the head, the order, dropout and which 500. Printed: test accuracy, the mean and the
-half-width of its 95 % interval over the seeds (Student's t).
+`--pretrain BUDGET` pretrains one encoder for that time, or for a number of steps where it is a number, by the recipe
+with each `--set KEY=VALUE` laid over it, as in `--set task=mlm+bow`; each is fine-tuned, beside the same architecture
+from random weights, with all labels (3 epochs) and with 500 (10 epochs), three seeds each: the seed decides the head,
+the order, dropout and which 500. Printed: test accuracy, the mean and the half-width of its 95 % interval over the
+seeds (Student's t).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bertwright.run.answering import Answerer
 from bertwright.run.provenance import Provenance
 from bertwright.run.run import run
 from bertwright.run.shipped import DEFAULT, laid_over, tables_of
-from bertwright.run.spec import Recipe
+from bertwright.run.spec import Recipe, overridden
 from bertwright.seeds import generator
 from bertwright.text.formats import read_rows
 
@@ -45,11 +46,11 @@ class Quiet:
             print(done, {name: round(value, 4) for name, value in numbers.items() if "loss" in name}, flush=True)
 
 
-def pretrain(store: str, out: Path, budget: str, size: str, recipe: str) -> dict[str, float]:
+def pretrain(store: str, out: Path, budget: str, size: str, recipe: str, sets: tuple[str, ...]) -> dict[str, float]:
     how_long = {"train.steps": int(budget)} if budget.isdigit() else {"train.budget": budget}
     given = {"out": str(out / budget), "data.store": store, "encoder.size": size, **how_long}
     started = time.perf_counter()
-    run(Recipe.of(laid_over(tables_of(recipe), nested(given))), Quiet())
+    run(Recipe.of(overridden(laid_over(tables_of(recipe), nested(given)), sets)), Quiet())
     record = Provenance.read(out / budget / "model")
     return {"seconds": round(time.perf_counter() - started), **(record.heldout if record else {})}
 
@@ -94,10 +95,11 @@ def main() -> None:
     parser.add_argument("--labels", action="append", choices=LABELS)
     parser.add_argument("--pretrain", action="append", required=True, metavar="BUDGET|STEPS")
     parser.add_argument("--recipe", default=DEFAULT)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     budgets = list(args.pretrain)
-    pretrained = {one: pretrain(args.store, args.out, one, args.size, args.recipe) for one in budgets}
+    pretrained = {one: pretrain(args.store, args.out, one, args.size, args.recipe, tuple(args.sets)) for one in budgets}
     print(json.dumps(pretrained, indent=1))
     table = {}
     for task, labels, start in product(args.task or TASKS, args.labels or LABELS, ("scratch", *budgets)):
