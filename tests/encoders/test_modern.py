@@ -399,30 +399,19 @@ def test_other_angles_than_the_default_are_refused(config: ModernBertConfig) -> 
 
 @torch.no_grad()
 def test_a_config_of_the_first_models(config: ModernBertConfig, tmp_path: Path, make_batch: MakeBatch) -> None:
-    """They wrote the angles and the order of layers as three numbers, and pooled the mean where they had no pooler."""
+    """They wrote the angles and the order of layers as three numbers."""
     model = theirs("ModernBertForMaskedLM", config)
     model.save_pretrained(tmp_path)
-    fields = config.to_dict() | {"architectures": ["ModernBertForMaskedLM"], "classifier_pooling": "mean"}
+    fields = config.to_dict() | {"architectures": ["ModernBertForMaskedLM"]}
     fields |= {"global_rope_theta": 500.0, "local_rope_theta": 20.0, "global_attn_every_n_layers": 2}
     del fields["layer_types"], fields["rope_parameters"]
     (tmp_path / "config.json").write_text(ModernBertConfig.from_dict(fields).to_json_string())
     encoder = Encoder.from_pretrained(tmp_path).eval()
     assert encoder.config.layer_types == [GLOBAL, LOCAL, GLOBAL, LOCAL]
     assert encoder.config.rope_parameters[GLOBAL]["rope_theta"] == 500.0
-    assert encoder.config.classifier_pooling == "cls"
     other = transformers.ModernBertModel.from_pretrained(tmp_path).eval()
     batch = make_batch((80,))
     close(encoder(batch), other(input_ids=batch.ids[None]).last_hidden_state[0])
-
-
-def test_a_classifier_of_the_mean_is_refused(config: ModernBertConfig, tmp_path: Path) -> None:
-    config.classifier_pooling = "mean"
-    theirs("ModernBertForSequenceClassification", config).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError) as caught:
-        Encoder.from_pretrained(tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path}: classifier_pooling is 'mean'; only a head that reads the first token, 'cls', is supported"
-    )
 
 
 def test_a_decoder_of_its_own_weights_is_refused(config: ModernBertConfig, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ MODERN = (
 HEADS = tuple(name for name in BERT + MODERN if not name.endswith("Model"))
 LENGTHS = (11, 4, 1, 9)
 WIDTH, VOCABULARY, CLASSES = 11, 50, 5
+MEAN = {"classifier_pooling": "mean"}
 LABELS = ("labels", "next_sentence_label", "start_positions", "end_positions")
 
 
@@ -127,6 +128,18 @@ def test_every_output_is_as_theirs(name: str, tmp_path: Path) -> None:
     assert isinstance(model(**inputs, return_dict=False), tuple)
 
 
+@pytest.mark.parametrize("more", [{}, {"output_hidden_states": True}], ids=["alone", "with states"])
+@torch.no_grad()
+def test_a_classifier_may_read_the_mean(more: dict[str, bool], tmp_path: Path) -> None:
+    name = "ModernBertForSequenceClassification"
+    other, inputs = theirs(name, **MEAN), inputs_of(name)
+    model = ours(name, tmp_path, other)
+    assert compare(model(**inputs, **more), other(**inputs, **more), inputs["attention_mask"])
+    model.save_pretrained(tmp_path / "again")
+    again = getattr(transformers, name).from_pretrained(tmp_path / "again")
+    assert compare(model(**inputs), again(**inputs), inputs["attention_mask"])
+
+
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "BertForTokenClassification", "ModernBertForMaskedLM"])
 @torch.no_grad()
 def test_padding_may_stand_on_the_left_and_positions_be_given(name: str, tmp_path: Path) -> None:
@@ -202,9 +215,18 @@ def test_losses_do_not_depend_on_padding(name: str, tmp_path: Path) -> None:
         (3, "multi_label_classification", torch.tensor([[0.0, 1, 1], [0, 0, 0], [1, 1, 1], [1, 0, 0]])),
     ],
 )
-@pytest.mark.parametrize("name", ["BertForSequenceClassification", "ModernBertForSequenceClassification"])
-def test_every_type_of_problem(name: str, number: int, problem: str | None, labels: Tensor, tmp_path: Path) -> None:
-    other, inputs = theirs(name, num_labels=number, problem_type=problem), inputs_of(name)
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("BertForSequenceClassification", {}),
+        ("ModernBertForSequenceClassification", {}),
+        ("ModernBertForSequenceClassification", MEAN),
+    ],
+)
+def test_every_type_of_problem(
+    name: str, more: dict[str, str], number: int, problem: str | None, labels: Tensor, tmp_path: Path
+) -> None:
+    other, inputs = theirs(name, num_labels=number, problem_type=problem, **more), inputs_of(name)
     model = ours(name, tmp_path, other)
     mine, want = model(**inputs, labels=labels), other(**inputs, labels=labels)
     torch.testing.assert_close(mine.loss, want.loss, rtol=1e-5, atol=0)

@@ -46,8 +46,11 @@ def predicted(home: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ("regress", pairs(32, 1), SIDES),
     ],
 )
-def test_texts(modern: Path, tmp_path: Path, task: str, made: list[dict[str, Any]], settings: dict[str, str]) -> None:
-    home = learned(modern, tmp_path, task, made, **settings)
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_texts(
+    modern: Path, tmp_path: Path, task: str, made: list[dict[str, Any]], settings: dict[str, str], pooling: str
+) -> None:
+    home = learned(modern, tmp_path, task, made, **settings, pooling=pooling)
     assert architecture(home) == "ModernBertForSequenceClassification"
     texts = [{"text": row["a"], "text_pair": row["b"]} if settings else row["text"] for row in made]
     for one, scores in zip(predicted(home, made), theirs.classified(home / "model", texts), strict=True):
@@ -70,9 +73,10 @@ def test_questions(modern: Path, tmp_path: Path) -> None:
     assert [one["predicted"] for one in predicted(home, made)] == theirs.answered(home / "model", made)
 
 
-def test_endings(modern: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_endings(modern: Path, tmp_path: Path, pooling: str) -> None:
     made = choices(24, 1)
-    home = learned(modern, tmp_path, "choice", made)
+    home = learned(modern, tmp_path, "choice", made, pooling=pooling)
     assert architecture(home) == "ModernBertForMultipleChoice"
     for one, shares in zip(predicted(home, made), theirs.chosen(home / "model", made), strict=True):
         assert one["probabilities"] == pytest.approx(shares, abs=1e-5)

@@ -71,9 +71,12 @@ class Encoder(nn.Module, Architecture):
     classifier_name: ClassVar[str] = "classifier"
     """What transformers calls the last layer of a classifier of sequences, which stands on a `pooler`."""
 
+    poolings: ClassVar[tuple[str, ...]] = ("cls",)
+    """What transformers' classifiers of sequences can read: the first token, or the mean over the sequence."""
+
     @abstractmethod
     def pooler(self) -> nn.Module:
-        """A fresh part for heads: the first tokens' vectors [S, H] -> [S, H]."""
+        """A fresh part for heads: what they read of sequences [S, H] -> [S, H]."""
 
     def choice_pooler(self) -> nn.Module:
         """A fresh part as `pooler`, for heads that weigh sequences against each other; by default it is that."""
@@ -111,6 +114,16 @@ class Encoder(nn.Module, Architecture):
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.p = p
+
+    def set_pooling(self, pooling: str) -> None:
+        """Says what classifiers of sequences read: `cls`, the first token, or `mean`, where transformers' can read it.
+
+        Raises RecipeError for what they cannot.
+        """
+        if pooling not in self.poolings:
+            accepted = " or ".join(map(repr, self.poolings))
+            kind = self.config.model_type
+            raise RecipeError(f"pooling {pooling!r}: transformers' classifiers of {kind!r} read {accepted}")
 
     def forward(self, batch: Batch) -> Tensor:
         """[R, H] at `batch.reads`, or [N, H]. Raises InputError for a sequence longer than the config's positions."""

@@ -33,9 +33,6 @@ GLOBAL, LOCAL = "full_attention", "sliding_attention"
 
 
 class Modern(Encoder):
-    """Heads on sequences read the first token: transformers' `classifier_pooling` "cls", also where the config of a
-    checkpoint without such a head says "mean"."""
-
     model_types: ClassVar[tuple[str, ...]] = ("modernbert",)
     base_prefix = "model"
     words_name = "embeddings.tok_embeddings.weight"
@@ -43,6 +40,7 @@ class Modern(Encoder):
     spans_name = "classifier"
     stacked: ClassVar[Mapping[str, int]] = {"attn.Wqkv.weight": 3, "mlp.Wi.weight": 2}
     inputs = ("input_ids", "attention_mask")
+    poolings = ("cls", "mean")
     token_fields: ClassVar[Mapping[str, str]] = {
         "pad_token_id": "pad",
         "bos_token_id": "cls",
@@ -54,9 +52,7 @@ class Modern(Encoder):
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         _check(config)
-        config = deepcopy(config)
-        config.classifier_pooling = "cls"
-        self.config = config
+        self.config = deepcopy(config)
         self.words = called(nn.Embedding(config.vocab_size, config.hidden_size), "embeddings.tok_embeddings")
         self.norm = called(_norm(config), "embeddings.norm")
         self.dropout = Dropout(config.embedding_dropout)
@@ -101,6 +97,10 @@ class Modern(Encoder):
     def _rotation(self, kind: str, batch: Batch) -> Rotation:
         width = self.config.hidden_size // self.config.num_attention_heads
         return Rotation.of(batch.positions, max(batch.lengths), width, self.config.rope_parameters[kind]["rope_theta"])
+
+    def set_pooling(self, pooling: str) -> None:
+        super().set_pooling(pooling)
+        self.config.classifier_pooling = pooling
 
     def pooler(self) -> NormPooler:
         """transformers' own before a classifier, which goes on from the predictor's inner part, under its names."""
@@ -198,10 +198,6 @@ def _check(config: PretrainedConfig) -> None:
     if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
         raise RecipeError(f"pad_token_id is {config.pad_token_id}, which is not in a vocabulary of {config.vocab_size}")
     _check_layer_types(config)
-    if config.classifier_pooling == "mean" and any(
-        name.endswith(("ForSequenceClassification", "ForMultipleChoice")) for name in config.architectures or ()
-    ):
-        raise RecipeError("classifier_pooling is 'mean'; only a head that reads the first token, 'cls', is supported")
 
 
 def _check_layer_types(config: PretrainedConfig) -> None:

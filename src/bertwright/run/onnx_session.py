@@ -53,15 +53,12 @@ class _InPlace(nn.Module):
         self.nothing = nn.Parameter(torch.empty(0))
 
     def forward(self, batch: Batch) -> Tensor:
-        """[R, C] at `batch.reads`, or [N, C]; what is said of a whole sequence stands at its first token."""
+        """[R, C] at `batch.reads`, or [N, C]; what is said of a whole sequence stands at each of its tokens."""
         asked = theirs.padded(batch, self._session.inputs)
         answers = self._session(**{name: x[:, None] if self._several else x for name, x in asked.items()})
         said = _one(list(answers.items()))
-        if said.ndim == 3:
-            lengths = torch.tensor(batch.lengths)
-            whole = said[torch.repeat_interleave(torch.arange(len(batch)), lengths), batch.positions]
-        else:
-            whole = said.new_zeros(batch.tokens, said.shape[1]).index_copy(0, batch.firsts.long(), said)
+        sequence = torch.repeat_interleave(torch.arange(len(batch)), torch.tensor(batch.lengths))
+        whole = said[sequence, batch.positions] if said.ndim == 3 else said[sequence]
         return whole if batch.reads is None else whole[batch.reads]
 
 

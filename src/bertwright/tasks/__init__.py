@@ -14,6 +14,7 @@ PLUMBING = (
     "pairs",
     "pooled",
     "ranks",
+    "sequences",
     "squad",
     "tokens",
     "units",

@@ -19,13 +19,13 @@ from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
-from .base import LabelledTask, Verdict, Verdicts, nats
+from .base import Verdict, Verdicts, nats
 from .fields import labelled, pair_of, refuse_unlabelled, side_of, value_of, where
-from .pooled import pooled_head
+from .sequences import FIRST, LabelledSequences
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice(LabelledTask):
+class Choice(LabelledSequences):
     """`[CLS] prompt [SEP] ending [SEP]` for each ending, a softmax over their scores (Zellers et al., "SWAG", 2018).
 
     `endings` names a column with a list of texts, or a column for each ending; a row has at least two, and rows may
@@ -39,6 +39,7 @@ class Choice(LabelledTask):
     prompt: str = "prompt"
     endings: tuple[str, ...] = ("endings",)
     label_field: str = "label"
+    pooling: str = FIRST
 
     def continues(self, name: str, config: PretrainedConfig) -> bool:
         """The last layer goes on only where it scored endings before."""
@@ -89,16 +90,16 @@ class Choice(LabelledTask):
     def _labelled(self, batch: Batch, right: Tensor) -> Batch:
         """Each prediction stands at the first token of its example, and is made from those of all its sequences."""
         first = torch.tensor([one.start for one in batch.examples], device=batch.ids.device)
-        return batch.reading(batch.firsts).labelled(self.name, batch.firsts[first], right)
+        return self.reading(batch).labelled(self.name, batch.firsts[first], right)
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output: transformers' ...ForMultipleChoice."""
         output = called(nn.Linear(encoder.config.hidden_size, 1), "classifier")
-        return pooled_head(encoder.choice_pooler(), encoder.head_dropout, output)
+        return self.sequence_head(encoder, encoder.choice_pooler(), output)
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[examples, endings] with nothing where an example has fewer of them."""
-        scores = in_even_rows(head, encoder(batch)[batch.rows_at(batch.firsts)]).squeeze(-1)
+        scores = in_even_rows(head, self.vectors(encoder, batch, batch.firsts)).squeeze(-1)
         parts = scores.split([len(one) for one in batch.examples])
         return {self.name: nn.utils.rnn.pad_sequence([*parts], batch_first=True, padding_value=float("-inf"))}
 

@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
-from ..encoders.naming import called
 from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Row
 from ..sums import ratio
-from .base import Confusion, LabelledTask, Verdict, Verdicts, nats
+from .base import Confusion, Verdict, Verdicts, nats
 from .fields import classes_of, known, label_of, labelled, named_classes, told_apart, where
-from .pooled import PooledTask, pooled_head
+from .pooled import PooledTask
+from .sequences import LabelledSequences, pooling_of
 
 BALANCED = "balanced"
 
 
-class ClassTask(PooledTask, LabelledTask):
+class ClassTask(PooledTask, LabelledSequences):
     """One class a row; a concrete task says how a row becomes a sequence, and has the fields named here."""
 
     hf_class = "SequenceClassification"
@@ -63,7 +63,7 @@ class ClassTask(PooledTask, LabelledTask):
 
     @classmethod
     def of_config(cls, config: PretrainedConfig) -> Self:
-        return cls(classes=classes_of(config))  # type: ignore[call-arg]  # a field of every concrete task
+        return cls(classes=classes_of(config), pooling=pooling_of(config))  # type: ignore[call-arg]  # of every concrete one
 
     def continues(self, name: str, config: PretrainedConfig) -> bool:
         """The last layer goes on only where its classes are the same, in the same order."""
@@ -111,8 +111,7 @@ class ClassTask(PooledTask, LabelledTask):
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
-        output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), encoder.classifier_name)
-        return pooled_head(encoder.pooler(), encoder.head_dropout, output)
+        return self.classifier(encoder, len(self.classes))
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Loss in nats a row, without weights; accuracy, macro F1 over the classes that occur, Matthews correlation."""

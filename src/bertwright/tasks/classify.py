@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..flow import Example, Row
 from .classes import ClassTask
 from .fields import text_of
+from .sequences import FIRST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class Classify(ClassTask):
     label_field: str = "label"
     classes: tuple[str, ...] = ()
     weights: Mapping[str, float] | str = ""
+    pooling: str = FIRST
 
     def sequence(self, row: Row) -> Example:
         return text_of(row, self.text_field, "")

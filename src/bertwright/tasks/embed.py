@@ -22,6 +22,7 @@ from ..sums import correlation, ratio
 from .base import LabelledTask, Verdict, Verdicts
 from .fields import number_of, side_of, where
 from .ranks import spearman
+from .sequences import every_token, means
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +131,7 @@ class Embed(LabelledTask):
         return self._labelled(batch, batch.firsts, torch.zeros_like(batch.firsts))
 
     def _labelled(self, batch: Batch, positions: Tensor, values: Tensor) -> Batch:
-        everything = torch.arange(batch.tokens, device=batch.ids.device)
-        return batch.reading(everything).labelled(self.name, positions, values)
+        return batch.reading(every_token(batch)).labelled(self.name, positions, values)
 
     def head(self, encoder: Encoder) -> nn.Module:
         """None: a mean has no weights."""
@@ -143,10 +143,7 @@ class Embed(LabelledTask):
 
     def _vectors(self, encoder: Encoder, batch: Batch) -> Tensor:
         """[S, H] the mean over each sequence, [CLS] and [SEP] included, as sentence-transformers has it."""
-        hidden = encoder(batch)[batch.rows_at(torch.arange(batch.tokens, device=batch.ids.device))].float()
-        lengths = torch.tensor(batch.lengths, device=hidden.device)
-        sequence = torch.repeat_interleave(torch.arange(len(batch), device=hidden.device), lengths)
-        return hidden.new_zeros(len(batch), hidden.shape[1]).index_add(0, sequence, hidden) / lengths[:, None]
+        return means(encoder(batch), batch)
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Of pairs the cross-entropy of finding the second text, of scored ones the cosine's squared error."""

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
-from ..encoders.naming import called
 from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
-from .base import LabelledTask, Verdict, Verdicts, nats
+from .base import Verdict, Verdicts, nats
 from .fields import (
     classes_of,
     known,
@@ -33,11 +32,11 @@ from .fields import (
     value_of,
     where,
 )
-from .pooled import pooled_head
+from .sequences import FIRST, LabelledSequences, pooling_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiLabel(LabelledTask):
+class MultiLabel(LabelledSequences):
     """Any number of classes a text, none too: a list, or a text with a `separator` between the labels.
 
     A class is said of a text where its probability is at least `threshold`.
@@ -51,6 +50,7 @@ class MultiLabel(LabelledTask):
     separator: str = ","
     threshold: float = 0.5
     classes: tuple[str, ...] = ()
+    pooling: str = FIRST
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -64,7 +64,7 @@ class MultiLabel(LabelledTask):
 
     @classmethod
     def of_config(cls, config: PretrainedConfig) -> Self:
-        return cls(classes=classes_of(config))
+        return cls(classes=classes_of(config), pooling=pooling_of(config))
 
     def continues(self, name: str, config: PretrainedConfig) -> bool:
         """The last layer goes on only where its classes are the same, in the same order."""
@@ -119,19 +119,19 @@ class MultiLabel(LabelledTask):
         values = torch.zeros(len(examples), len(self.classes))
         for row, example in zip(values, examples, strict=True):
             row[example.labels[self.name]] = 1.0
-        return batch.labelled(self.name, batch.firsts, values)
+        return self.reading(batch).labelled(self.name, batch.firsts, values)
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
-        output = called(nn.Linear(encoder.config.hidden_size, len(self.classes)), encoder.classifier_name)
-        return pooled_head(encoder.pooler(), encoder.head_dropout, output)
+        return self.classifier(encoder, len(self.classes))
 
     def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(self.name, batch.firsts, batch.firsts.new_zeros(len(batch), len(self.classes)).float())
+        nothing = batch.firsts.new_zeros(len(batch), len(self.classes)).float()
+        return self.reading(batch).labelled(self.name, batch.firsts, nothing)
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[S, C]"""
-        return {self.name: in_even_rows(head, encoder(batch)[batch.rows(self.name)])}
+        return {self.name: in_even_rows(head, self.vectors(encoder, batch, batch.labels[self.name].positions))}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Binary cross-entropy, its mean over classes; the measures are that, rows, and [true, said, both] by class."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -12,15 +11,14 @@ from torch import Tensor, nn
 
 from ..encoders.base import Encoder
 from ..flow import Batch, Example, Loss
-from ..nn.dropout import Dropout
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import occurrences
-from .base import Task
 from .fields import refuse_unlabelled
+from .sequences import SequenceTask
 
 
-class PooledTask(Task):
+class PooledTask(SequenceTask):
     """One of several classes a sequence; a concrete task cuts the examples, makes the head and reports the confusion.
 
     An example carries its class in `labels`, under the task's name.
@@ -34,18 +32,18 @@ class PooledTask(Task):
         """Raises InputError for an example whose class is not known."""
         refuse_unlabelled(examples, self.name)
         classes = torch.tensor([example.labels[self.name] for example in examples])
-        return batch.labelled(self.name, batch.firsts, classes)
+        return self.reading(batch).labelled(self.name, batch.firsts, classes)
 
     def class_weights(self, device: torch.device) -> Tensor | None:
         """[C] how much an example of each class weighs in what is minimised; None: all the same."""
         return None
 
     def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(self.name, batch.firsts, torch.zeros_like(batch.firsts))
+        return self.reading(batch).labelled(self.name, batch.firsts, torch.zeros_like(batch.firsts))
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[S, C]"""
-        return {self.name: in_even_rows(head, encoder(batch)[batch.rows(self.name)])}
+        return {self.name: in_even_rows(head, self.vectors(encoder, batch, batch.labels[self.name].positions))}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Weighted cross-entropy; the measures are that without weights and how often each class [true, said] came."""
@@ -60,8 +58,3 @@ class PooledTask(Task):
     def _sums(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The summed loss, and the confusion matrix [true, said]."""
         return sums[f"{self.name}.loss"], sums[f"{self.name}.confusion"].double()
-
-
-def pooled_head(pooler: nn.Module, dropout: float, output: nn.Linear) -> nn.Sequential:
-    """A pooler, dropout, and `output`: [S, H] -> [S, C]."""
-    return nn.Sequential(OrderedDict(pooler=pooler, dropout=Dropout(dropout), output=output))

@@ -12,19 +12,18 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
-from ..encoders.naming import called
 from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import correlation, ratio
-from .base import LabelledTask, Verdict, Verdicts
+from .base import Verdict, Verdicts
 from .fields import labelled, number_of, refuse_unlabelled, text_of
-from .pooled import pooled_head
 from .ranks import spearman
+from .sequences import FIRST, LabelledSequences
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regress(LabelledTask):
+class Regress(LabelledSequences):
     """A number a row, learned by its squared error. The text stands in the column `first`, a second one in `second`."""
 
     hf_class = "SequenceClassification"
@@ -34,6 +33,7 @@ class Regress(LabelledTask):
     first: str = "text"
     second: str = ""
     label_field: str = "score"
+    pooling: str = FIRST
 
     @classmethod
     def made(cls, config: PretrainedConfig) -> bool:
@@ -55,19 +55,19 @@ class Regress(LabelledTask):
         """Raises InputError for an example whose score is not known."""
         refuse_unlabelled(examples, self.name)
         scores = torch.tensor([example.labels[self.name] for example in examples])
-        return batch.labelled(self.name, batch.firsts, scores)
+        return self.reading(batch).labelled(self.name, batch.firsts, scores)
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output: transformers' ...ForSequenceClassification with one label."""
-        output = called(nn.Linear(encoder.config.hidden_size, 1), encoder.classifier_name)
-        return pooled_head(encoder.pooler(), encoder.head_dropout, output)
+        return self.classifier(encoder, 1)
 
     def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(self.name, batch.firsts, torch.zeros(len(batch), device=batch.ids.device))
+        nothing = torch.zeros(len(batch), device=batch.ids.device)
+        return self.reading(batch).labelled(self.name, batch.firsts, nothing)
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[S, 1], in fp32 at least: bf16 would know no score between 4 and 4.03."""
-        pooled = encoder(batch)[batch.rows(self.name)]
+        pooled = self.vectors(encoder, batch, batch.labels[self.name].positions)
         with torch.autocast(pooled.device.type, enabled=False):
             return {self.name: in_even_rows(head, pooled.to(torch.promote_types(pooled.dtype, torch.float32)))}
 

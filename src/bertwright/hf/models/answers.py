@@ -24,6 +24,7 @@ from ...tasks.classify import Classify
 from ...tasks.multilabel import MultiLabel
 from ...tasks.nsp import NextSentence
 from ...tasks.regress import Regress
+from ...tasks.sequences import LabelledSequences
 from ...tasks.span import Span
 from ...tasks.tag import Tag
 from .heads import Asked, Head, taken
@@ -71,10 +72,10 @@ class ForSequenceClassification(_Answering):
     of regression [B] or [B, C]. Where the config has no `problem_type` the first labels decide, as in transformers."""
 
     @classmethod
-    def task_of(cls, config: PretrainedConfig) -> Task:
+    def task_of(cls, config: PretrainedConfig) -> LabelledSequences:
         """Of several scores a row, for which no task here stands, the head is that of as many classes."""
         if _problem(config) == REGRESSION and config.num_labels == 1:
-            return Regress()
+            return Regress.of_config(config)
         return (MultiLabel if _problem(config) == MULTI else Classify).of_config(config)
 
     def continues(self, name: str, config: PretrainedConfig) -> bool:
@@ -99,7 +100,8 @@ class ForSequenceClassification(_Answering):
             what = f"the model has {several} classes (num_labels)"
             refuse_outside("labels", given.flatten(), several, what, ignored=True)
         self.config.problem_type = problem  # type: ignore[assignment]  # one of the three
-        task = Regress() if problem == REGRESSION else self.task_of(self.config)
+        task = Regress.of_config(self.config) if problem == REGRESSION else self.task_of(self.config)
+        batch = task.reading(batch)
         if problem == SINGLE:
             return task, at_labels(batch, task.name, batch.firsts, given.flatten().long())
         return task, batch.labelled(task.name, batch.firsts, given.view(expected).float())
@@ -194,8 +196,8 @@ class ForMultipleChoice(_Answering):
     """Inputs [B, C, L], the C choices of each question; `logits` [B, C], labels [B]."""
 
     @classmethod
-    def task_of(cls, config: PretrainedConfig) -> Task:
-        return Choice()
+    def task_of(cls, config: PretrainedConfig) -> Choice:
+        return Choice.of_config(config)
 
     def read(self, input_ids: Tensor | None, *rest: Tensor | None) -> tuple[Batch, Grid]:
         if not isinstance(input_ids, Tensor) or input_ids.ndim != 3:
@@ -212,7 +214,8 @@ class ForMultipleChoice(_Answering):
             raise InputError(f"labels is {list(labels['labels'].shape)}, and there are {len(batch.sizes)} questions")
         refuse_outside("labels", values, choices, f"a question has {choices} choices", ignored=True)
         first = torch.tensor([one.start for one in batch.examples], device=values.device)
-        return self.native.task, batch.reading(batch.firsts).labelled("choice", batch.firsts[first], values)
+        task = self.task_of(self.config)
+        return task, task.reading(batch).labelled("choice", batch.firsts[first], values)
 
     def output(self, task: Task, batch: Batch, grid: Grid, asked: Asked) -> MultipleChoiceModelOutput:
         one, said, _ = self.said(task, batch, grid, asked)

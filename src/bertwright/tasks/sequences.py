@@ -1,0 +1,78 @@
+"""What tasks share whose head reads one vector a sequence: which vector that is, and the head on it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from ..encoders.base import Encoder
+from ..encoders.naming import called
+from ..flow import Batch
+from ..nn.dropout import Dropout
+from .base import LabelledTask, Task
+
+FIRST, MEAN = "cls", "mean"
+
+
+class SequenceTask(Task):
+    """A head on one vector a sequence; what it predicts stands at the sequence's first token."""
+
+    pooling: str = FIRST
+    """Which vector that is: the first token's, or the mean over the sequence."""
+
+    def reading(self, batch: Batch) -> Batch:
+        """The batch of which the encoder also computes what a head on sequences reads."""
+        return batch.reading(batch.firsts if self.pooling == FIRST else every_token(batch))
+
+    def vectors(self, encoder: Encoder, batch: Batch, firsts: Tensor) -> Tensor:
+        """[M, H] of the sequences that begin at `firsts` [M], which the batch reads as `reading` has it."""
+        hidden = encoder(batch)
+        if self.pooling == FIRST:
+            return hidden[batch.rows_at(firsts)]
+        return means(hidden, batch)[torch.searchsorted(batch.firsts, firsts)]
+
+
+class LabelledSequences(SequenceTask, LabelledTask):
+    """A head on sequences of rows, as transformers' classifiers have it; `pooling` is a field of concrete tasks."""
+
+    @classmethod
+    def of_config(cls, config: PretrainedConfig) -> Self:
+        return cls(pooling=pooling_of(config))  # type: ignore[call-arg]  # a field of every concrete task
+
+    def sequence_head(self, encoder: Encoder, pooler: nn.Module, output: nn.Linear) -> nn.Module:
+        """The pooler, dropout and `output`: [S, H] -> [S, C].
+
+        Raises RecipeError where transformers' classifiers of the architecture do not read what this one does.
+        """
+        encoder.set_pooling(self.pooling)
+        return nn.Sequential(OrderedDict(pooler=pooler, dropout=Dropout(encoder.head_dropout), output=output))
+
+    def classifier(self, encoder: Encoder, outputs: int) -> nn.Module:
+        """A head of so many outputs: transformers' ...ForSequenceClassification."""
+        output = called(nn.Linear(encoder.config.hidden_size, outputs), encoder.classifier_name)
+        return self.sequence_head(encoder, encoder.pooler(), output)
+
+
+def pooling_of(config: PretrainedConfig) -> str:
+    """What a checkpoint's classifier of sequences reads."""
+    return getattr(config, "classifier_pooling", FIRST)
+
+
+def every_token(batch: Batch) -> Tensor:
+    """[N] all positions of a batch."""
+    return torch.arange(batch.tokens, device=batch.ids.device)
+
+
+def means(hidden: Tensor, batch: Batch) -> Tensor:
+    """[R, H] at `batch.reads`, or [N, H] -> [S, H] in fp32 at least, over the tokens of each sequence that are read."""
+    reads = every_token(batch) if batch.reads is None else batch.reads
+    sequence = torch.searchsorted(batch.cu_seqlens, reads.to(batch.cu_seqlens.dtype), right=True) - 1
+    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+    sums = hidden.new_zeros(len(batch), hidden.shape[1]).index_add(0, sequence, hidden)
+    number = hidden.new_zeros(len(batch)).index_add(0, sequence, hidden.new_ones(len(sequence)))
+    # Of a sequence that makes up a number of tokens nothing may be read.
+    return sums / number.clamp(min=1)[:, None]
