@@ -71,6 +71,21 @@ def test_a_size_that_does_not_fit_is_refused_with_one_that_does(store: Path) -> 
         chosen(store, 10, encoder__size="base")
 
 
+def test_words_that_cannot_be_counted_are_said_before_they_are(pretrained: Path, store: Path, tmp_path: Path) -> None:
+    """A narrow model of many words trains in a fraction of what counting them takes."""
+    shutil.copytree(pretrained / "model", tmp_path / "many")
+    config = json.loads((tmp_path / "many" / "config.json").read_text(encoding="utf-8"))
+    many = {"vocab_size": 300_000, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 1}
+    (tmp_path / "many" / "config.json").write_text(json.dumps(config | many), encoding="utf-8")
+    like = {"encoder__like": str(tmp_path / "many"), "train__batch_size": 1}
+    assert chosen(store, 700, **like) is not None
+    assert chosen(store, 3000, **like, encoder__words="counted") is not None
+    with pytest.raises(
+        RecipeError, match=r"^counting .* 300,000 .* takes about 1\.3 GB of memory, and 0\.7 GB are free; "
+    ):
+        chosen(store, 700, **like, encoder__words="counted")
+
+
 def test_a_shape_beyond_all_memory_is_refused_before_it_is_made(
     pretrained: Path, store: Path, tmp_path: Path, refused: Refused
 ) -> None:

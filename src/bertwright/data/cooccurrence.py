@@ -40,13 +40,18 @@ def sample(part: Part, tokens: int = TOKENS) -> list[np.ndarray]:
     return [part.stretch(a, a + int((b - a) * share)) for a, b in pairwise(borders)]
 
 
+def contexts_of(vocab_size: int, contexts: int = CONTEXTS) -> int:
+    """Beside how many tokens those of a vocabulary are counted at most."""
+    return min(contexts, vocab_size, max(1, CELLS // vocab_size))
+
+
 def count(stretches: Sequence[np.ndarray], vocab_size: int, contexts: int = CONTEXTS) -> Counts:
     """The counts of stretches of ids; neighbours are up to `WINDOW` apart, also across the ends of sentences."""
     parts = [torch.from_numpy(ids) for ids in stretches]
     occur = torch.zeros(vocab_size, dtype=torch.long)
     for ids in parts:
         occur += torch.bincount(ids, minlength=vocab_size)
-    common = occur.argsort(descending=True, stable=True)[: min(contexts, max(1, CELLS // vocab_size))]
+    common = occur.argsort(descending=True, stable=True)[: contexts_of(vocab_size, contexts)]
     column = torch.full((vocab_size,), -1)
     column[common] = torch.arange(len(common))
     beside = torch.zeros(vocab_size * len(common))

@@ -21,7 +21,7 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from ..data.cooccurrence import Counts
+from ..data.cooccurrence import Counts, contexts_of
 from ..nn.heads import Predictor
 from ..seeds import key_of
 from .base import Encoder
@@ -31,6 +31,13 @@ LEAST = 20
 CARRIED = 0.5
 """The share of the identity in the dense layer before the vocabulary."""
 _SMOOTHED = 0.75
+_MORE = 32
+"""Directions that are sought besides those that are kept."""
+
+
+def memory(vocab_size: int, width: int) -> int:
+    """How many bytes counting and writing take beside a model: two tables of counts, and three of vectors."""
+    return 4 * vocab_size * (2 * contexts_of(vocab_size) + 3 * (width + _MORE))
 
 
 @torch.no_grad()
@@ -88,7 +95,7 @@ def left_factor(matrix: Tensor, width: int, generator: torch.Generator, iteratio
     By subspace iteration from a random start: Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM
     Review 2011, algorithm 4.4.
     """
-    more = min(width + 32, *matrix.shape)
+    more = min(width + _MORE, *matrix.shape)
     basis = torch.linalg.qr(matrix @ torch.randn(matrix.shape[1], more, generator=generator))[0]
     for _ in range(iterations):
         basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis)[0])[0]

@@ -11,6 +11,7 @@ import torch
 
 from ..data.pack import pack
 from ..data.plan import in_order
+from ..encoders import counted
 from ..encoders.base import Encoder
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
@@ -26,7 +27,7 @@ from ..train.precision import device, resolve
 from .choose import with_defaults
 from .sources import Source
 from .spec import MICRO_TOKENS, SCRATCH, Recipe
-from .start import freeze
+from .start import counts, freeze
 
 _EXAMPLES = 64
 """How many examples say what share of tokens is read and predicted."""
@@ -36,7 +37,7 @@ def fitted(recipe: Recipe, source: Source) -> Recipe:
     """The recipe with the tokens of a forward pass filled in: as many as a step has memory for.
 
     Nothing is allocated for that. A model that cannot be made is left for `begin` to refuse. Raises RecipeError where a
-    step does not fit, with the most tokens or the largest size that does.
+    step does not fit, with the most tokens or the largest size that does, and where counting its words does not.
     """
     free, wanted = free_memory(device()), recipe.train.micro_tokens
     needs = _needs(recipe, source)
@@ -45,6 +46,8 @@ def fitted(recipe: Recipe, source: Source) -> Recipe:
     largest = needs.largest(wanted or MICRO_TOKENS, free)
     if largest is None or (wanted is not None and largest < wanted):
         raise RecipeError(_refusal(recipe, source, needs, largest, free))
+    if counts(recipe):
+        _refuse_counting(needs, free_memory(torch.device("cpu")))
     return replace(recipe, train=replace(recipe.train, micro_tokens=largest))
 
 
@@ -78,6 +81,11 @@ class _Needs:
             device=device(),
         )
         return footprint(self.model, one, optimizer=train.optimizer, average=bool(train.average)).total
+
+    def counting(self) -> int:
+        """Bytes, before the first step, where words start from counts."""
+        embeddings = self.model.encoder.word_embeddings.weight
+        return 4 * sum(p.numel() for p in self.model.parameters()) + counted.memory(*embeddings.shape)
 
     def largest(self, most: int, free: int) -> int | None:
         """`most`, or the first of its halves that fits; None where a single sequence does not."""
@@ -146,6 +154,16 @@ def _refusal(recipe: Recipe, source: Source, needs: _Needs, largest: int | None,
         if other is not None and other.largest(asked, free) is not None:
             return f"{said}; the largest size that would fit is {size}"
     return f"{said}; no size would fit"
+
+
+def _refuse_counting(needs: _Needs, free: int) -> None:
+    if (needed := needs.counting()) > free:
+        words = needs.model.encoder.word_embeddings.num_embeddings
+        raise RecipeError(
+            f"counting what stands beside each of the vocabulary's {words:,} words takes about {_gigabytes(needed)} of "
+            f"memory, and {_gigabytes(free)} are free; accepted are words that are drawn (--set encoder.words=drawn), "
+            "or a smaller vocabulary"
+        )
 
 
 def _short(needed: int, free: int, how: str) -> str:

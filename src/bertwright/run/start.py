@@ -65,7 +65,7 @@ def begin(recipe: Recipe, task: Task, tokenizer: Tokenizer) -> tuple[Model, list
     model = Model(encoder, task)
     loaded = _start_head(model, source, recipe)
     freeze(encoder, recipe.encoder.freeze)
-    return model, origins(model, source is not None, loaded, counted=_counts(recipe))
+    return model, origins(model, source is not None, loaded, counted=counts(recipe))
 
 
 def write_words(recipe: Recipe, model: Model, text: Part | None) -> None:
@@ -73,7 +73,7 @@ def write_words(recipe: Recipe, model: Model, text: Part | None) -> None:
 
     Raises RecipeError where there is no text.
     """
-    if not _counts(recipe):
+    if not counts(recipe):
         return
     if text is None:
         raise RecipeError(
@@ -83,7 +83,8 @@ def write_words(recipe: Recipe, model: Model, text: Part | None) -> None:
     words.write(count(sample(text), model.encoder.config.vocab_size), model.encoder, model.head, recipe.seed)
 
 
-def _counts(recipe: Recipe) -> bool:
+def counts(recipe: Recipe) -> bool:
+    """Whether a run's words start from counts of its text."""
     return recipe.encoder.words == COUNTED and recipe.encoder.start == SCRATCH
 
 
