@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def modern(store: Path, base: Path) -> Path:
 
 
 def learned(start: Path, folder: Path, task: str, made: list[dict[str, Any]], **settings: Any) -> Path:
+    folder.mkdir(exist_ok=True)
     train = runs.write_rows(folder / "train.jsonl", made)
     few = {"train__steps": 6, "train__lr": 2e-3, "evaluate__every": 6, "save__every": 6}
     return runs.done(runs.finetuning(start, train, folder / "run", task=task, tasks={task: settings}, **few))
@@ -55,6 +57,20 @@ def test_texts(
     texts = [{"text": row["a"], "text_pair": row["b"]} if settings else row["text"] for row in made]
     for one, scores in zip(predicted(home, made), theirs.classified(home / "model", texts), strict=True):
         assert one.get("probabilities", {"score": one["predicted"]}) == pytest.approx(scores, abs=1e-5)
+
+
+def test_a_classifier_reads_what_its_checkpoint_says_unless_asked_otherwise(modern: Path, tmp_path: Path) -> None:
+    """As ModernBERT's own configs say `mean`."""
+    shutil.copytree(modern / "model", tmp_path / "mean")
+    config = json.loads((tmp_path / "mean" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "mean" / "config.json").write_text(json.dumps(config | {"classifier_pooling": "mean"}))
+    made = runs.rows(32)
+    for said, reads in ({}, "mean"), ({"pooling": "cls"}, "cls"):
+        home = learned(tmp_path / "mean", tmp_path / reads, "classify", made, **said)
+        assert json.loads((home / "model" / "config.json").read_text())["classifier_pooling"] == reads
+        scores = theirs.classified(home / "model", [row["text"] for row in made])
+        for one, score in zip(predicted(home, made), scores, strict=True):
+            assert one["probabilities"] == pytest.approx(score, abs=1e-5)
 
 
 def test_tokens(modern: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ..data.plan import Plan, in_order
 from ..data.rows import Rows
 from ..data.stages import Stages, growing
 from ..data.store import Part, TokenStore
+from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
 from ..errors import InputError, RecipeError, StoreError
 from ..flow import Batch, Document, Example, Row
@@ -149,7 +150,7 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         raise RecipeError("an encoder from scratch needs a checkpoint for its shape and tokenizer: encoder.like")
     tokenizer = Tokenizer.load(checkpoint_folder(start))
     train = Rows(_fields(recipe.data.train), tokenizer, recipe.data.length)
-    task = task.settled(train)
+    task = task.settled(train).begun_from(Checkpoint.open(checkpoint_folder(start)).config)
     if recipe.data.dev:
         dev = Rows(_fields(recipe.data.dev), tokenizer, recipe.data.length)
     else:

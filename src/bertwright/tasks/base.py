@@ -86,6 +86,10 @@ class Task(ABC):
         """The task with what it must know of its data filled in, such as the classes there are."""
         return self
 
+    def begun_from(self, config: PretrainedConfig) -> Task:
+        """The task with what it does not say filled in as the checkpoint has it that its encoder starts from."""
+        return self
+
     def continues(self, name: str, config: PretrainedConfig) -> bool:
         """Whether the head's tensor of that transformers name means the same in a checkpoint with that config."""
         return True

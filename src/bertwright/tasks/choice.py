@@ -21,7 +21,7 @@ from ..seeds import Draws
 from ..sums import ratio
 from .base import Verdict, Verdicts, nats
 from .fields import labelled, pair_of, refuse_unlabelled, side_of, value_of, where
-from .sequences import FIRST, LabelledSequences
+from .sequences import LabelledSequences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Choice(LabelledSequences):
     prompt: str = "prompt"
     endings: tuple[str, ...] = ("endings",)
     label_field: str = "label"
-    pooling: str = FIRST
+    pooling: str = ""
 
     def continues(self, name: str, config: PretrainedConfig) -> bool:
         """The last layer goes on only where it scored endings before."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ..flow import Example, Row
 from .classes import ClassTask
 from .fields import text_of
-from .sequences import FIRST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,7 @@ class Classify(ClassTask):
     label_field: str = "label"
     classes: tuple[str, ...] = ()
     weights: Mapping[str, float] | str = ""
-    pooling: str = FIRST
+    pooling: str = ""
 
     def sequence(self, row: Row) -> Example:
         return text_of(row, self.text_field, "")

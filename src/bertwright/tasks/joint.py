@@ -99,6 +99,9 @@ class Joint(Task):
         rows = list(rows)
         return dataclasses.replace(self, parts=tuple(part.settled(rows) for part in self.parts))
 
+    def begun_from(self, config: PretrainedConfig) -> Joint:
+        return dataclasses.replace(self, parts=tuple(part.begun_from(config) for part in self.parts))
+
     def continues(self, name: str, config: PretrainedConfig) -> bool:
         return all(part.continues(name, config) for part in self.parts)
 

@@ -32,7 +32,7 @@ from .fields import (
     value_of,
     where,
 )
-from .sequences import FIRST, LabelledSequences, pooling_of
+from .sequences import LabelledSequences, pooling_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class MultiLabel(LabelledSequences):
     separator: str = ","
     threshold: float = 0.5
     classes: tuple[str, ...] = ()
-    pooling: str = FIRST
+    pooling: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:

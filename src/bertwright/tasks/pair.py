@@ -10,7 +10,6 @@ from transformers import PretrainedConfig
 from ..flow import Example, Row
 from .classes import ClassTask
 from .fields import text_of
-from .sequences import FIRST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,7 @@ class Pair(ClassTask):
     label_field: str = "label"
     classes: tuple[str, ...] = ()
     weights: Mapping[str, float] | str = ""
-    pooling: str = FIRST
+    pooling: str = ""
 
     @classmethod
     def made(cls, config: PretrainedConfig) -> bool:

@@ -19,7 +19,7 @@ from ..sums import correlation, ratio
 from .base import Verdict, Verdicts
 from .fields import labelled, number_of, refuse_unlabelled, text_of
 from .ranks import spearman
-from .sequences import FIRST, LabelledSequences
+from .sequences import LabelledSequences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Regress(LabelledSequences):
     first: str = "text"
     second: str = ""
     label_field: str = "score"
-    pooling: str = FIRST
+    pooling: str = ""
 
     @classmethod
     def made(cls, config: PretrainedConfig) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -21,19 +22,20 @@ FIRST, MEAN = "cls", "mean"
 class SequenceTask(Task):
     """A head on one vector a sequence; what it predicts stands at the sequence's first token."""
 
-    pooling: str = FIRST
-    """Which vector that is: the first token's, or the mean over the sequence."""
+    pooling: str = ""
+    """Which vector that is: `cls`, the first token's, or `mean`, that over the sequence; empty: the first token's, or
+    what classifiers of the checkpoint read that the encoder starts from."""
 
     def reading(self, batch: Batch) -> Batch:
         """The batch of which the encoder also computes what a head on sequences reads."""
-        return batch.reading(batch.firsts if self.pooling == FIRST else every_token(batch))
+        return batch.reading(every_token(batch) if self.pooling == MEAN else batch.firsts)
 
     def vectors(self, encoder: Encoder, batch: Batch, firsts: Tensor) -> Tensor:
         """[M, H] of the sequences that begin at `firsts` [M], which the batch reads as `reading` has it."""
         hidden = encoder(batch)
-        if self.pooling == FIRST:
-            return hidden[batch.rows_at(firsts)]
-        return means(hidden, batch)[torch.searchsorted(batch.firsts, firsts)]
+        if self.pooling == MEAN:
+            return means(hidden, batch)[torch.searchsorted(batch.firsts, firsts)]
+        return hidden[batch.rows_at(firsts)]
 
 
 class LabelledSequences(SequenceTask, LabelledTask):
@@ -43,12 +45,15 @@ class LabelledSequences(SequenceTask, LabelledTask):
     def of_config(cls, config: PretrainedConfig) -> Self:
         return cls(pooling=pooling_of(config))  # type: ignore[call-arg]  # a field of every concrete task
 
+    def begun_from(self, config: PretrainedConfig) -> Task:
+        return self if self.pooling else replace(self, pooling=pooling_of(config))  # type: ignore[type-var]
+
     def sequence_head(self, encoder: Encoder, pooler: nn.Module, output: nn.Linear) -> nn.Module:
         """The pooler, dropout and `output`: [S, H] -> [S, C].
 
         Raises RecipeError where transformers' classifiers of the architecture do not read what this one does.
         """
-        encoder.set_pooling(self.pooling)
+        encoder.set_pooling(self.pooling or FIRST)
         return nn.Sequential(OrderedDict(pooler=pooler, dropout=Dropout(encoder.head_dropout), output=output))
 
     def classifier(self, encoder: Encoder, outputs: int) -> nn.Module:
