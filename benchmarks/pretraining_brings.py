@@ -2,7 +2,8 @@
 
     python benchmarks/pretraining_brings.py STORE TASKS --out DIR --pretrain 10m --pretrain 30m [--recipe modern]
 
-STORE is a token store, TASKS a folder with trec/{train,test}.jsonl.gz and sst2/{train,dev,test}.jsonl.gz. Each
+STORE is a token store, TASKS a folder with trec/{train,test}.jsonl.gz and sst2/{train,dev,test}.jsonl.gz, or
+with the folders that are named by `--task`, whose rows have `text` and `label`, or `tokens` and `tags`. Each
 `--pretrain BUDGET` pretrains one encoder for that time, or for a number of steps where it is a number, by the recipe
 with each `--set KEY=VALUE` laid over it, as in `--set task=mlm+bow`; each is fine-tuned, beside the same architecture
 from random weights, with all labels (3 epochs) and with 500 (10 epochs), three seeds each: the seed decides the head,
@@ -68,8 +69,9 @@ def subset(tasks: Path, task: str, labels: str, seed: int, out: Path) -> Path:
 
 
 def finetune(tasks: Path, out: Path, task: str, labels: str, start: str, like: str, seed: int) -> float:
-    """Test accuracy."""
+    """Test accuracy, of tags where rows have some."""
     home = out / f"{task}-{labels}-{start}-{seed}"
+    kind = "tag" if "tags" in next(iter(read_rows(tasks / task / "train.jsonl.gz"))) else "classify"
     data = {"train": str(subset(tasks, task, labels, seed, out))}
     dev = tasks / task / "dev.jsonl.gz"
     if dev.is_file():
@@ -77,12 +79,10 @@ def finetune(tasks: Path, out: Path, task: str, labels: str, start: str, like: s
     encoder = {"start": "scratch", "like": str(out / like)} if start == "scratch" else {"start": str(out / start)}
     train = {"epochs": LABELS[labels]}
     run(
-        Recipe.of(
-            {"out": str(home), "task": "classify", "seed": seed, "data": data, "encoder": encoder, "train": train}
-        ),
+        Recipe.of({"out": str(home), "task": kind, "seed": seed, "data": data, "encoder": encoder, "train": train}),
         Quiet(),
     )
-    return Answerer(str(home)).evaluate_rows(read_rows(tasks / task / "test.jsonl.gz"))["classify.accuracy"]
+    return Answerer(str(home)).evaluate_rows(read_rows(tasks / task / "test.jsonl.gz"))[f"{kind}.accuracy"]
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", default="mini")
-    parser.add_argument("--task", action="append", choices=TASKS)
+    parser.add_argument("--task", action="append", help="a folder of TASKS; trec and sst2 where none is given")
     parser.add_argument("--labels", action="append", choices=LABELS)
     parser.add_argument("--pretrain", action="append", required=True, metavar="BUDGET|STEPS")
     parser.add_argument("--recipe", default=DEFAULT)

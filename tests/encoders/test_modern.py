@@ -399,16 +399,17 @@ def test_other_angles_than_the_default_are_refused(config: ModernBertConfig) -> 
 
 @torch.no_grad()
 def test_a_config_of_the_first_models(config: ModernBertConfig, tmp_path: Path, make_batch: MakeBatch) -> None:
-    """They wrote the angles and the order of layers as three numbers."""
+    """They wrote the angles and the order of layers as three numbers, and their classifiers read the mean."""
     model = theirs("ModernBertForMaskedLM", config)
     model.save_pretrained(tmp_path)
-    fields = config.to_dict() | {"architectures": ["ModernBertForMaskedLM"]}
+    fields = config.to_dict() | {"architectures": ["ModernBertForMaskedLM"], "classifier_pooling": "mean"}
     fields |= {"global_rope_theta": 500.0, "local_rope_theta": 20.0, "global_attn_every_n_layers": 2}
     del fields["layer_types"], fields["rope_parameters"]
     (tmp_path / "config.json").write_text(ModernBertConfig.from_dict(fields).to_json_string())
     encoder = Encoder.from_pretrained(tmp_path).eval()
     assert encoder.config.layer_types == [GLOBAL, LOCAL, GLOBAL, LOCAL]
     assert encoder.config.rope_parameters[GLOBAL]["rope_theta"] == 500.0
+    assert encoder.config.classifier_pooling == "mean"
     other = transformers.ModernBertModel.from_pretrained(tmp_path).eval()
     batch = make_batch((80,))
     close(encoder(batch), other(input_ids=batch.ids[None]).last_hidden_state[0])

@@ -54,7 +54,7 @@ def test_the_mean_is_over_the_tokens_that_are_read(data: st.DataObject) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("task", OF_SEQUENCES, ids=lambda task: task.name)
-def test_packed_equals_alone_and_every_token_counts(task: LabelledTask) -> None:
+def test_packed_equals_alone(task: LabelledTask) -> None:
     whole, own = Model(modern(), task).eval(), tokenizer().vocabulary
     group = examples(task, rows(task))[:6]
     together = task.answers(whole.encoder, whole.head, pack(group, own))
