@@ -222,7 +222,7 @@ def test_answers_are_probabilities() -> None:
 
 
 def test_a_head_goes_on_only_with_the_same_classes() -> None:
-    task = Classify(classes=("a", "b"))
+    task = Classify(classes=("a", "b"), pooling="cls")
     config = model(task, 200).encoder.config
     for key, value in task.config_changes().items():
         setattr(config, key, value)
@@ -236,7 +236,7 @@ def test_a_head_goes_on_only_with_the_same_classes() -> None:
 
 def test_more_than_ten_classes_keep_their_order() -> None:
     """A config's classes come back from JSON as text keys, where "10" stands before "2"."""
-    task = Classify(classes=tuple(f"c{n}" for n in range(12)))
+    task = Classify(classes=tuple(f"c{n}" for n in range(12)), pooling="cls")
     config = BertConfig(**task.config_changes())
     assert Classify.of_config(BertConfig.from_dict(config.to_dict())) == task
     assert Classify.of_config(BertConfig.from_dict(json.loads(config.to_json_string()))) == task

@@ -88,7 +88,7 @@ def test_measures_are_scikit_learns(labels: list[list[str]]) -> None:
 
 
 def test_a_config_says_that_labels_are_several() -> None:
-    task = MultiLabel(classes=CLASSES)
+    task = MultiLabel(classes=CLASSES, pooling="cls")
     config = model(task, 200).encoder.config
     for key, value in task.config_changes().items():
         setattr(config, key, value)
