@@ -149,6 +149,11 @@ class Batch:
         return len(self.ids)
 
     @property
+    def indices(self) -> Tensor:
+        """[N] where each token stands in the batch."""
+        return torch.arange(self.tokens, device=self.ids.device)
+
+    @property
     def firsts(self) -> Tensor:
         """[S] where each sequence begins."""
         return self.cu_seqlens[:-1]

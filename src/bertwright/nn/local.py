@@ -75,7 +75,7 @@ def _in_blocks(batch: Batch, spans: Spans) -> Layout:
         keys = spans.tokens(vectors.device)[:, None]
         return grids, (_never_blind((keys >= first[:, :, None]) & (keys <= last[:, :, None])),)
 
-    tokens, masks = queries(torch.arange(batch.tokens))
+    tokens, masks = queries(batch.indices)
     reads, read_masks = (None, None) if batch.reads is None else queries(batch.reads)
     return Layout(tokens, reads, masks, read_masks, spans)
 

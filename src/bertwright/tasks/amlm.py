@@ -132,7 +132,7 @@ class AdaptiveMaskedLM(Task):
             counted.mul_(~due)
 
     def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(self.name, torch.arange(batch.tokens), torch.zeros_like(batch.ids))
+        return batch.labelled(self.name, batch.indices, torch.zeros_like(batch.ids))
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[M, V] scores of every token at every position that is predicted."""

@@ -22,7 +22,7 @@ from ..sums import correlation, ratio
 from .base import LabelledTask, Verdict, Verdicts
 from .fields import number_of, side_of, where
 from .ranks import spearman
-from .sequences import all_positions, means
+from .sequences import means
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Embed(LabelledTask):
         return self._labelled(batch, batch.firsts, torch.zeros_like(batch.firsts))
 
     def _labelled(self, batch: Batch, positions: Tensor, values: Tensor) -> Batch:
-        return batch.reading(all_positions(batch)).labelled(self.name, positions, values)
+        return batch.reading(batch.indices).labelled(self.name, positions, values)
 
     def head(self, encoder: Encoder) -> nn.Module:
         """None: a mean has no weights."""

@@ -93,7 +93,7 @@ class MaskedNextToken(Task):
 
     def asks(self, batch: Batch) -> Batch:
         for name in ("mntp.masked", "mntp.next"):
-            batch = batch.labelled(name, torch.arange(batch.tokens), torch.zeros_like(batch.ids))
+            batch = batch.labelled(name, batch.indices, torch.zeros_like(batch.ids))
         return batch
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -119,7 +119,7 @@ class MultiLabel(LabelledSequences):
         values = torch.zeros(len(examples), len(self.classes))
         for row, example in zip(values, examples, strict=True):
             row[example.labels[self.name]] = 1.0
-        return self.reading(batch).labelled(self.name, batch.firsts, values)
+        return self.at_firsts(batch, values)
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
@@ -127,7 +127,7 @@ class MultiLabel(LabelledSequences):
 
     def asks(self, batch: Batch) -> Batch:
         nothing = batch.firsts.new_zeros(len(batch), len(self.classes)).float()
-        return self.reading(batch).labelled(self.name, batch.firsts, nothing)
+        return self.at_firsts(batch, nothing)
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[S, C]"""

@@ -32,14 +32,14 @@ class PooledTask(SequenceTask):
         """Raises InputError for an example whose class is not known."""
         refuse_unlabelled(examples, self.name)
         classes = torch.tensor([example.labels[self.name] for example in examples])
-        return self.reading(batch).labelled(self.name, batch.firsts, classes)
+        return self.at_firsts(batch, classes)
 
     def class_weights(self, device: torch.device) -> Tensor | None:
         """[C] how much an example of each class weighs in what is minimised; None: all the same."""
         return None
 
     def asks(self, batch: Batch) -> Batch:
-        return self.reading(batch).labelled(self.name, batch.firsts, torch.zeros_like(batch.firsts))
+        return self.at_firsts(batch, torch.zeros_like(batch.firsts))
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[S, C]"""

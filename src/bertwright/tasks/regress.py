@@ -55,7 +55,7 @@ class Regress(LabelledSequences):
         """Raises InputError for an example whose score is not known."""
         refuse_unlabelled(examples, self.name)
         scores = torch.tensor([example.labels[self.name] for example in examples])
-        return self.reading(batch).labelled(self.name, batch.firsts, scores)
+        return self.at_firsts(batch, scores)
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output: transformers' ...ForSequenceClassification with one label."""
@@ -63,7 +63,7 @@ class Regress(LabelledSequences):
 
     def asks(self, batch: Batch) -> Batch:
         nothing = torch.zeros(len(batch), device=batch.ids.device)
-        return self.reading(batch).labelled(self.name, batch.firsts, nothing)
+        return self.at_firsts(batch, nothing)
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[S, 1], in fp32 at least: bf16 would know no score between 4 and 4.03."""

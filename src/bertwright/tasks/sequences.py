@@ -28,7 +28,11 @@ class SequenceTask(Task):
 
     def reading(self, batch: Batch) -> Batch:
         """The batch of which the encoder also computes what a head on sequences reads."""
-        return batch.reading(all_positions(batch) if self.pooling == MEAN else batch.firsts)
+        return batch.reading(batch.indices if self.pooling == MEAN else batch.firsts)
+
+    def at_firsts(self, batch: Batch, values: Tensor) -> Batch:
+        """The batch with a prediction a sequence: `values` [S] or [S, ...], each at its sequence's first token."""
+        return self.reading(batch).labelled(self.name, batch.firsts, values)
 
     def vectors(self, encoder: Encoder, batch: Batch, firsts: Tensor) -> Tensor:
         """[M, H] of the sequences that begin at `firsts` [M], which the batch reads as `reading` has it."""
@@ -67,14 +71,9 @@ def pooling_of(config: PretrainedConfig) -> str:
     return getattr(config, "classifier_pooling", FIRST)
 
 
-def all_positions(batch: Batch) -> Tensor:
-    """[N] all positions of a batch."""
-    return torch.arange(batch.tokens, device=batch.ids.device)
-
-
 def means(hidden: Tensor, batch: Batch) -> Tensor:
     """[R, H] at `batch.reads`, or [N, H] -> [S, H] in fp32 at least, over the tokens of each sequence that are read."""
-    reads = all_positions(batch) if batch.reads is None else batch.reads
+    reads = batch.indices if batch.reads is None else batch.reads
     sequence = torch.searchsorted(batch.cu_seqlens, reads.to(batch.cu_seqlens.dtype), right=True) - 1
     hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
     sums = hidden.new_zeros(len(batch), hidden.shape[1]).index_add(0, sequence, hidden)

@@ -103,11 +103,11 @@ class Span(LabelledTask):
         return self._labelled(batch, batch.firsts, ends)
 
     def asks(self, batch: Batch) -> Batch:
-        places = torch.arange(batch.tokens, device=batch.ids.device)
+        places = batch.indices
         return self._labelled(batch, places, torch.zeros(batch.tokens, 2, dtype=torch.long, device=batch.ids.device))
 
     def _labelled(self, batch: Batch, positions: Tensor, ends: Tensor) -> Batch:
-        batch = batch.reading(torch.arange(batch.tokens, device=batch.ids.device))
+        batch = batch.reading(batch.indices)
         batch = batch.labelled(f"{self.name}.start", positions, ends[:, 0])
         return batch.labelled(f"{self.name}.end", positions, ends[:, 1])
 
@@ -119,7 +119,7 @@ class Span(LabelledTask):
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[N] scores of every token as the start, and as the end."""
-        rows = batch.rows_at(torch.arange(batch.tokens, device=batch.ids.device))
+        rows = batch.rows_at(batch.indices)
         start, end = in_even_rows(head, encoder(batch)[rows]).unbind(-1)
         return {f"{self.name}.start": start, f"{self.name}.end": end}
 

@@ -117,9 +117,7 @@ class Tag(PooledTask, LabelledTask):
         return batch.labelled(self.name, torch.from_numpy(np.concatenate(places)), torch.from_numpy(tags))
 
     def asks(self, batch: Batch) -> Batch:
-        return batch.labelled(
-            self.name, torch.arange(batch.tokens, device=batch.ids.device), torch.zeros_like(batch.ids)
-        )
+        return batch.labelled(self.name, batch.indices, torch.zeros_like(batch.ids))
 
     def head(self, encoder: Encoder) -> nn.Module:
         """Dropout and a layer of one output a tag: transformers' ...ForTokenClassification."""

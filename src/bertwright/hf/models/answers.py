@@ -141,9 +141,7 @@ class ForTokenClassification(_Answering):
         if not labels:
             return self.native.task, batch
         values = labels_of_tokens(labels["labels"], grid, self.num_labels, f"the model has {self.num_labels} classes")
-        return self.task_of(self.config), at_labels(
-            batch, "tag", torch.arange(batch.tokens, device=values.device), values
-        )
+        return self.task_of(self.config), at_labels(batch, "tag", batch.indices, values)
 
     def output(self, task: Task, batch: Batch, grid: Grid, asked: Asked) -> TokenClassifierOutput:
         one, said, _ = self.said(task, batch, grid, asked)
@@ -171,7 +169,7 @@ class ForQuestionAnswering(_Answering):
             raise InputError(f"{next(iter(labels))} without the other; an answer has a start and an end")
         for label, name in {"start_positions": "span.start", "end_positions": "span.end"}.items():
             if labels:
-                batch = batch.reading(torch.arange(batch.tokens, device=batch.ids.device))
+                batch = batch.reading(batch.indices)
                 batch = batch.labelled(name, batch.firsts, _placed(label, labels[label], batch, grid))
         return self.native.task, batch
 

@@ -121,7 +121,7 @@ def at_labels(batch: Batch, name: str, positions: Tensor, values: Tensor) -> Bat
 def restarting(batch: Batch) -> Tensor:
     """[N] how many tokens of its sequence stand before each."""
     lengths = torch.tensor(batch.lengths, device=batch.ids.device)
-    return torch.arange(batch.tokens, device=batch.ids.device) - torch.repeat_interleave(batch.firsts, lengths)
+    return batch.indices - torch.repeat_interleave(batch.firsts, lengths)
 
 
 def _grid(ids: Tensor, mask: Tensor | None) -> Grid:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
@@ -27,7 +26,7 @@ def words_labelled(batch: Batch, grid: Grid, labels: Tensor) -> Batch:
     """The batch with masked LM's labels [B, L]; those of padding are left out."""
     size = batch.vocabulary.size
     values = labels_of_tokens(labels, grid, size, f"the vocabulary has {size} tokens")
-    return at_labels(batch, "mlm", torch.arange(batch.tokens, device=values.device), values)
+    return at_labels(batch, "mlm", batch.indices, values)
 
 
 def pairs_labelled(name: str, task: str, batch: Batch, labels: Tensor) -> Batch:
