@@ -39,6 +39,21 @@ def test_help_answers_without_loading_anything_heavy() -> None:
     assert run.stdout.splitlines() == [f"{verb} 0 True []" for verb in verbs]
 
 
+def test_a_model_answers_without_loading_what_only_training_needs(classifier: Path, labelled: Path) -> None:
+    """torch's compiler and transformers' models take longer to import than the answers to be found."""
+    code = (
+        "import sys\n"
+        "from bertwright.cli import main\n"
+        "sys.argv = ['bertwright', 'predict', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "finally: print({'torch._dynamo', 'transformers.modeling_utils'} & set(sys.modules), file=sys.stderr)\n"
+    )
+    words = [str(classifier), "--input", str(labelled)]
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+    assert len(run.stdout.splitlines()) == len(labelled.read_text(encoding="utf-8").splitlines())
+    assert run.stderr.splitlines()[-1] == "set()"
+
+
 def test_every_verb_is_in_the_help(call: Call) -> None:
     called = call("--help")
     assert called.status == 0

@@ -1,3 +1,15 @@
 """Encoders: one file is one architecture, and the folder is the list of them."""
 
-PLUMBING = ("base", "checking", "counted", "exchange", "folders", "laws", "naming", "neighbours", "postnorm", "sizes")
+PLUMBING = (
+    "activations",
+    "base",
+    "checking",
+    "counted",
+    "exchange",
+    "folders",
+    "laws",
+    "naming",
+    "neighbours",
+    "postnorm",
+    "sizes",
+)

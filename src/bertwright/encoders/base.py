@@ -34,7 +34,7 @@ E = TypeVar("E", bound="Encoder")
 class Encoder(nn.Module, Architecture):
     """Token ids to vectors. A concrete encoder is one architecture, and knows transformers' names of its parameters.
 
-    Constructing one checks the config and leaves the weights to torch's defaults; `from_config` draws them and
+    Constructing one checks the config and leaves the weights unset; `from_config` draws them and
     `from_pretrained` loads them. Called with a batch of N tokens it returns [R, H], the vectors at `batch.reads` in
     their order, or [N, H] when `reads` is None.
     """

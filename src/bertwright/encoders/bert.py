@@ -10,8 +10,10 @@ from transformers import BertConfig, PretrainedConfig
 
 from ..flow import Batch
 from ..nn.dropout import Dropout
+from ..nn.embedding import Embedding
 from ..nn.heads import Pooler, Predictor
 from . import postnorm
+from .activations import activation
 from .base import Encoder
 from .laws import Part, Spread
 from .naming import called
@@ -37,9 +39,9 @@ class Bert(Encoder):
         postnorm.check(config)
         hidden = config.hidden_size
         self.config = config
-        self.words = called(nn.Embedding(config.vocab_size, hidden), "embeddings.word_embeddings")
-        self.places = called(nn.Embedding(config.max_position_embeddings, hidden), "embeddings.position_embeddings")
-        self.segments = called(nn.Embedding(config.type_vocab_size, hidden), "embeddings.token_type_embeddings")
+        self.words = called(Embedding(config.vocab_size, hidden), "embeddings.word_embeddings")
+        self.places = called(Embedding(config.max_position_embeddings, hidden), "embeddings.position_embeddings")
+        self.segments = called(Embedding(config.type_vocab_size, hidden), "embeddings.token_type_embeddings")
         self.norm = called(nn.LayerNorm(hidden, config.layer_norm_eps), "embeddings.LayerNorm")
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.layers = postnorm.layers(config)
@@ -76,7 +78,9 @@ class Bert(Encoder):
 
     def predictor(self) -> Predictor:
         config = self.config
-        predictor = Predictor(config.hidden_size, config.vocab_size, config.layer_norm_eps, postnorm.activation(config))
+        predictor = Predictor(
+            config.hidden_size, config.vocab_size, config.layer_norm_eps, activation(config, "hidden_act")
+        )
         called(predictor.dense, "cls.predictions.transform.dense")
         called(predictor.norm, "cls.predictions.transform.LayerNorm")
         return called(predictor, "cls.predictions")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from transformers import PretrainedConfig
-from transformers.activations import ACT2FN
 
 from ..errors import RecipeError
+from .activations import activation
 
 
 def at_least_one(config: PretrainedConfig, *names: str) -> None:
@@ -29,8 +29,7 @@ def probabilities(config: PretrainedConfig, *names: str) -> None:
 
 def activations(config: PretrainedConfig, *names: str) -> None:
     for name in names:
-        if getattr(config, name) not in ACT2FN:
-            raise RecipeError(f"unknown {name} {getattr(config, name)!r}; known are {', '.join(ACT2FN)}")
+        activation(config, name)
 
 
 def only(config: PretrainedConfig, **expected: object) -> None:

@@ -11,6 +11,7 @@ from transformers import ElectraConfig, PretrainedConfig
 
 from ..flow import Batch
 from ..nn.dropout import Dropout
+from ..nn.embedding import Embedding
 from ..nn.heads import GeluPooler, Pooler, Predictor
 from ..nn.linear import Linear
 from ..nn.rounding import in_even_tokens
@@ -41,9 +42,9 @@ class Electra(Encoder):
         checking.at_least_one(config, "embedding_size")
         width = config.embedding_size
         self.config = config
-        self.words = called(nn.Embedding(config.vocab_size, width), "embeddings.word_embeddings")
-        self.places = called(nn.Embedding(config.max_position_embeddings, width), "embeddings.position_embeddings")
-        self.segments = called(nn.Embedding(config.type_vocab_size, width), "embeddings.token_type_embeddings")
+        self.words = called(Embedding(config.vocab_size, width), "embeddings.word_embeddings")
+        self.places = called(Embedding(config.max_position_embeddings, width), "embeddings.position_embeddings")
+        self.segments = called(Embedding(config.type_vocab_size, width), "embeddings.token_type_embeddings")
         self.norm = called(nn.LayerNorm(width, config.layer_norm_eps), "embeddings.LayerNorm")
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.project = _projection(config)

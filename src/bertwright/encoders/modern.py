@@ -10,20 +10,20 @@ from copy import deepcopy
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import ModernBertConfig, PretrainedConfig
-from transformers.activations import ACT2FN
 
 from ..errors import RecipeError
 from ..flow import Batch
 from ..nn.attention import Layout
 from ..nn.causal import causal
 from ..nn.dropout import Dropout
+from ..nn.embedding import Embedding
 from ..nn.heads import NormPooler, Predictor
-from ..nn.layers import Activation, PreNormLayer
+from ..nn.layers import PreNormLayer
 from ..nn.local import windowed
 from ..nn.rotation import Rotation
 from . import checking
+from .activations import activation
 from .base import Encoder
 from .laws import Spread
 from .naming import called
@@ -53,7 +53,7 @@ class Modern(Encoder):
         super().__init__()
         _check(config)
         self.config = deepcopy(config)
-        self.words = called(nn.Embedding(config.vocab_size, config.hidden_size), "embeddings.tok_embeddings")
+        self.words = called(Embedding(config.vocab_size, config.hidden_size), "embeddings.tok_embeddings")
         self.norm = called(_norm(config), "embeddings.norm")
         self.dropout = Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList(_layer(config, index) for index in range(config.num_hidden_layers))
@@ -114,16 +114,16 @@ class Modern(Encoder):
         return self._pooler("pooler")
 
     def _pooler(self, name: str) -> NormPooler:
-        pooler = NormPooler(
-            self.config.hidden_size, self.config.norm_eps, _activation(self.config.classifier_activation)
-        )
+        config = self.config
+        pooler = NormPooler(config.hidden_size, config.norm_eps, activation(config, "classifier_activation"))
         called(pooler.dense, f"{name}.dense")
         called(pooler.norm, f"{name}.norm")
         return pooler
 
     def predictor(self) -> Predictor:
-        config, activation = self.config, _activation(self.config.classifier_activation)
-        predictor = Predictor(config.hidden_size, config.vocab_size, config.norm_eps, activation, inner_biases=False)
+        config = self.config
+        between = activation(config, "classifier_activation")
+        predictor = Predictor(config.hidden_size, config.vocab_size, config.norm_eps, between, inner_biases=False)
         called(predictor.dense, "head.dense")
         called(predictor.norm, "head.norm")
         return called(predictor, self.decoder_name)
@@ -145,9 +145,12 @@ class Modern(Encoder):
 
 
 def _layer(config: PretrainedConfig, index: int) -> PreNormLayer:
-    activation = _activation(config.hidden_activation)
     layer = PreNormLayer(
-        config.hidden_size, config.num_attention_heads, config.intermediate_size, config.norm_eps, activation
+        config.hidden_size,
+        config.num_attention_heads,
+        config.intermediate_size,
+        config.norm_eps,
+        activation(config, "hidden_activation"),
     )
     layer.dropout.p = config.mlp_dropout
     layer.attention_dropout.p = config.attention_dropout
@@ -170,10 +173,6 @@ def _layer(config: PretrainedConfig, index: int) -> PreNormLayer:
 
 def _norm(config: PretrainedConfig) -> nn.LayerNorm:
     return nn.LayerNorm(config.hidden_size, config.norm_eps, bias=False)
-
-
-def _activation(name: str) -> Activation:
-    return F.gelu if name == "gelu" else ACT2FN[name]
 
 
 def _check(config: PretrainedConfig) -> None:

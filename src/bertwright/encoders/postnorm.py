@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PretrainedConfig
-from transformers.activations import ACT2FN
 
 from ..flow import Batch
 from ..nn.attention import Layout
 from ..nn.causal import causal
-from ..nn.layers import Activation, PostNormLayer
+from ..nn.layers import PostNormLayer
 from . import checking
+from .activations import activation
 from .laws import Part
 from .naming import called
 
@@ -30,10 +29,6 @@ def through(stack: nn.ModuleList, hidden: Tensor, batch: Batch) -> Tensor:
     for index, layer in enumerate(stack):
         hidden = layer(hidden, layout, batch.reads if index == last else None)
     return hidden
-
-
-def activation(config: PretrainedConfig) -> Activation:
-    return F.gelu if config.hidden_act == "gelu" else ACT2FN[config.hidden_act]
 
 
 def part(config: PretrainedConfig, name: str) -> Part | None:
@@ -64,7 +59,7 @@ def _layer(config: PretrainedConfig, prefix: str) -> PostNormLayer:
         config.num_attention_heads,
         config.intermediate_size,
         config.layer_norm_eps,
-        activation(config),
+        activation(config, "hidden_act"),
     )
     layer.dropout.p = config.hidden_dropout_prob
     layer.attention_dropout.p = config.attention_probs_dropout_prob

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from ..flow import Batch
 
@@ -56,6 +55,8 @@ class Varlen:
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[R, h, d], [N, h, d], [N, h, d] -> [R, h, d]"""
+        from torch.nn.attention.varlen import varlen_attn  # Brings torch's compiler: 2 s that a CPU need not wait.
+
         window = (self.reach, self.reach)
         return varlen_attn(  # type: ignore[return-value]
             query, key, value, self.queries, self.keys, self.longest, self.longest, window_size=window

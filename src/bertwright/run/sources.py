@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import file_digest, sha256
 from itertools import chain, tee
 from pathlib import Path
@@ -48,6 +48,8 @@ class Source:
     """The rows that are held out, where the data is rows."""
     text: Part | None = None
     """What is learned from, where the data is text."""
+    _plans: dict[Any, Stages[Any]] = field(default_factory=dict, repr=False)
+    """The last plan that was asked for: what it has cut, a second's work, is not cut again for the same stages."""
 
     def feed(self, recipe: Recipe) -> Feed:
         """The labelled micro-batches of each step; those of the end where it is not known how many there are."""
@@ -64,7 +66,12 @@ class Source:
             (train.start_batch_size or batch_size, batch_size),
             round(train.growth * _horizon(recipe)),
         )
-        return Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=self.chunk_items)
+        asked = recipe.seed, tuple(stages)
+        if asked not in self._plans:
+            self._plans.clear()
+            plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=self.chunk_items)
+            self._plans[asked] = plan
+        return self._plans[asked]
 
 
 def _horizon(recipe: Recipe) -> int:

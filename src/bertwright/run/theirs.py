@@ -6,13 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+from transformers import PretrainedConfig
 from transformers.utils import logging
 
 from ..data.pack import pack
@@ -22,6 +21,9 @@ from ..flow import Batch, Example, Vocabulary
 from ..seeds import generator
 from ..tasks.mlm import ordinary_ids
 from ..tasks.model import Model
+
+if TYPE_CHECKING:  # transformers' models take 2 s to import, which nobody has to wait for before they are compared.
+    from transformers import PreTrainedModel
 
 ALLOWED = 1e-5
 """The largest difference in fp64 put down to rounding, as a share of the largest value where that is above 1.
@@ -59,6 +61,8 @@ def class_of(source: Checkpoint) -> str:
         if hasattr(transformers, name):
             return name
         raise CheckpointError(f"{source.path}: its class is {name}, and transformers has no such class")
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
     return MODEL_MAPPING_NAMES[source.config.model_type]
 
 

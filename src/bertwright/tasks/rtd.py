@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
 from ..encoders.base import Encoder
 from ..encoders.electra import Electra, Generator, narrowed
@@ -96,6 +95,8 @@ class ReplacedToken(Task):
                 f"rtd learns with an ELECTRA encoder, and this is a {encoder.config.model_type}: from scratch it is "
                 "--arch electra, and a checkpoint to start from has to be one"
             )
+        from transformers.activations import ACT2FN  # As modules; see `encoders.activations` for its price.
+
         hidden = encoder.config.hidden_size
         discriminator: OrderedDict[str, nn.Module] = OrderedDict(
             dense=called(nn.Linear(hidden, hidden), "discriminator_predictions.dense"),
@@ -107,7 +108,7 @@ class ReplacedToken(Task):
 
     def asks(self, batch: Batch) -> Batch:
         """Everything of both, on ids as they are."""
-        everywhere, nothing = torch.arange(batch.tokens, device=batch.ids.device), torch.zeros_like(batch.ids)
+        everywhere, nothing = batch.indices, torch.zeros_like(batch.ids)
         return batch.labelled(_GENERATED, everywhere, nothing).labelled(self.name, everywhere, nothing)
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
