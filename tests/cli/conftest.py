@@ -1,4 +1,4 @@
-"""The shared store and models, and the command line called in this process or in one of its own."""
+"""The command line called in this process or in one of its own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import runs
 import torch
 
 COMMAND = [sys.executable, "-c", "from bertwright.cli import main; main()"]
@@ -25,31 +23,6 @@ class Called(NamedTuple):
 
 Call = Callable[..., Called]
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp()
-
-
-@pytest.fixture(scope="session")
-def store(base: Path) -> Path:
-    return runs.store(base)
-
-
-@pytest.fixture(scope="session")
-def pretrained(base: Path) -> Path:
-    return runs.pretrained(base)
-
-
-@pytest.fixture(scope="session")
-def labelled(base: Path) -> Path:
-    return runs.labelled(base)
-
-
-@pytest.fixture(scope="session")
-def classifier(base: Path) -> Path:
-    return runs.classifier(base)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One store, one pretrained model and one classifier for all tests here, and the one-line errors of a run."""
+"""The one-line errors of a run."""
 
 from __future__ import annotations
 
@@ -12,31 +12,6 @@ import runs
 from bertwright.errors import BertwrightError
 
 Refused = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp()
-
-
-@pytest.fixture(scope="session")
-def store(base: Path) -> Path:
-    return runs.store(base)
-
-
-@pytest.fixture(scope="session")
-def pretrained(base: Path) -> Path:
-    return runs.pretrained(base)
-
-
-@pytest.fixture(scope="session")
-def labelled(base: Path) -> Path:
-    return runs.labelled(base)
-
-
-@pytest.fixture(scope="session")
-def classifier(base: Path) -> Path:
-    return runs.classifier(base)
 
 
 @pytest.fixture
