@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -10,43 +9,24 @@ from torch.nn import functional as F
 from transformers import ElectraConfig, PretrainedConfig
 
 from ..flow import Batch
-from ..nn.dropout import Dropout
-from ..nn.embedding import Embedding
 from ..nn.heads import GeluPooler, Pooler, Predictor
 from ..nn.linear import Linear
 from ..nn.rounding import in_even_tokens
 from . import checking, postnorm
-from .base import Encoder
-from .laws import Part, Spread
+from .laws import Part
 from .naming import called
 from .sizes import Size
 
 
-class Electra(Encoder):
+class Electra(postnorm.PostNormEncoder):
     model_types: ClassVar[tuple[str, ...]] = ("electra",)
     base_prefix = "electra"
-    words_name = "embeddings.word_embeddings.weight"
     decoder_name = "generator_lm_head"
-    old_endings: ClassVar[Mapping[str, str]] = {
-        "LayerNorm.gamma": "LayerNorm.weight",
-        "LayerNorm.beta": "LayerNorm.bias",
-    }
-    kept_buffers = ("embeddings.position_ids", "embeddings.token_type_ids")
-    inputs = ("input_ids", "token_type_ids", "attention_mask")
-    token_fields: ClassVar[Mapping[str, str]] = {"pad_token_id": "pad"}
     classifier_name = "classifier.out_proj"
 
     def __init__(self, config: PretrainedConfig) -> None:
-        super().__init__()
-        postnorm.check(config)
         checking.at_least_one(config, "embedding_size")
-        width = config.embedding_size
-        self.config = config
-        self.words = called(Embedding(config.vocab_size, width), "embeddings.word_embeddings")
-        self.places = called(Embedding(config.max_position_embeddings, width), "embeddings.position_embeddings")
-        self.segments = called(Embedding(config.type_vocab_size, width), "embeddings.token_type_embeddings")
-        self.norm = called(nn.LayerNorm(width, config.layer_norm_eps), "embeddings.LayerNorm")
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        super().__init__(config, config.embedding_size)
         self.project = _projection(config)
         self.layers = postnorm.layers(config)
 
@@ -61,19 +41,6 @@ class Electra(Encoder):
             num_attention_heads=size.heads,
             intermediate_size=size.intermediate,
         )
-
-    @property
-    def word_embeddings(self) -> nn.Embedding:
-        return self.words
-
-    @property
-    def beside_words(self) -> tuple[nn.Embedding, ...]:
-        return (self.places, self.segments)
-
-    def embedded(self, batch: Batch) -> Tensor:
-        """[N, E]: words, segments and positions, which a `Generator` reads as well."""
-        hidden = self.words(batch.ids) + self.segments(batch.segments) + self.places(batch.positions)
-        return self.dropout(self.norm(hidden))
 
     def encode(self, batch: Batch) -> Tensor:
         return postnorm.through(self.layers, self.project(self.embedded(batch)), batch)
@@ -98,17 +65,9 @@ class Electra(Encoder):
     def predictor(self) -> Predictor:
         return _predictor(self.config)
 
-    @property
-    def head_dropout(self) -> float:
-        share = self.config.classifier_dropout
-        return self.config.hidden_dropout_prob if share is None else share
-
-    def spread(self, name: str) -> Spread:
-        return Spread(self.config.initializer_range)
-
     def part(self, name: str) -> Part | None:
         """Behind a projection, nothing: what stands where in the embeddings does not in the layers."""
-        return postnorm.part(self.config, name) if isinstance(self.project, nn.Identity) else None
+        return super().part(name) if isinstance(self.project, nn.Identity) else None
 
 
 class Generator(nn.Module):

@@ -1,8 +1,10 @@
-"""What BERT and its near relations share: the stack of layers, by the names that transformers gives it."""
+"""What BERT and its near relations share: three tables, and a stack of layers, by transformers' names for them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig
@@ -10,11 +12,64 @@ from transformers import PretrainedConfig
 from ..flow import Batch
 from ..nn.attention import Layout
 from ..nn.causal import causal
+from ..nn.dropout import Dropout
+from ..nn.embedding import Embedding
 from ..nn.layers import PostNormLayer
 from . import checking
 from .activations import activation
-from .laws import Part
+from .base import Encoder
+from .laws import Part, Spread
 from .naming import called
+
+
+class PostNormEncoder(Encoder):
+    """Words, segments and learned positions, added and normalised, below layers that normalise after adding.
+
+    A concrete encoder adds its `layers`, after whatever it has before them, and the parts for heads.
+    """
+
+    words_name = "embeddings.word_embeddings.weight"
+    old_endings: ClassVar[Mapping[str, str]] = {
+        "LayerNorm.gamma": "LayerNorm.weight",
+        "LayerNorm.beta": "LayerNorm.bias",
+    }
+    kept_buffers = ("embeddings.position_ids", "embeddings.token_type_ids")
+    inputs = ("input_ids", "token_type_ids", "attention_mask")
+    token_fields: ClassVar[Mapping[str, str]] = {"pad_token_id": "pad"}
+
+    def __init__(self, config: PretrainedConfig, width: int) -> None:
+        super().__init__()
+        check(config)
+        self.config = config
+        self.words = called(Embedding(config.vocab_size, width), "embeddings.word_embeddings")
+        self.places = called(Embedding(config.max_position_embeddings, width), "embeddings.position_embeddings")
+        self.segments = called(Embedding(config.type_vocab_size, width), "embeddings.token_type_embeddings")
+        self.norm = called(nn.LayerNorm(width, config.layer_norm_eps), "embeddings.LayerNorm")
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        return self.words
+
+    @property
+    def beside_words(self) -> tuple[nn.Embedding, ...]:
+        return (self.places, self.segments)
+
+    def embedded(self, batch: Batch) -> Tensor:
+        """[N, width]: words, segments and positions."""
+        hidden = self.words(batch.ids) + self.segments(batch.segments) + self.places(batch.positions)
+        return self.dropout(self.norm(hidden))
+
+    @property
+    def head_dropout(self) -> float:
+        share = self.config.classifier_dropout
+        return self.config.hidden_dropout_prob if share is None else share
+
+    def spread(self, name: str) -> Spread:
+        return Spread(self.config.initializer_range)
+
+    def part(self, name: str) -> Part | None:
+        return part(self.config, name)
 
 
 def layers(config: PretrainedConfig, prefix: str = "") -> nn.ModuleList:
