@@ -69,16 +69,21 @@ def test_vectors_are_of_length_1_and_turned_by_the_seed() -> None:
     assert torch.allclose(one[known] @ one[known].T, other[known] @ other[known].T, atol=0.05)
 
 
-@settings(max_examples=25)
-@given(rows=st.integers(1, 40), columns=st.integers(1, 40), width=st.integers(1, 50), seed=st.integers(0, 5))
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(rows=st.integers(1, 32), columns=st.integers(1, 32), width=st.integers(1, 50), seed=st.integers(0, 5))
 def test_the_factor_is_that_of_the_singular_values(rows: int, columns: int, width: int, seed: int) -> None:
-    """Of matrices so small that nothing is left to chance: U S U^T agrees with LAPACK's."""
+    """Of matrices so small that nothing is left to chance: U S^1/2, whose columns are compared one by one.
+
+    Not with LAPACK's vectors: where two singular values are close, rounding turns one's into the other's.
+    """
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-    found = counted.left_factor(matrix, width, torch.Generator().manual_seed(7))
-    left, values, _ = torch.linalg.svd(matrix.double(), full_matrices=False)
-    exact = left[:, :width] * values[:width].sqrt()
+    found = counted.left_factor(matrix, width, torch.Generator().manual_seed(7)).double()
+    matrix = matrix.double()
+    values = torch.linalg.svdvals(matrix)[:width]
+    values = torch.nn.functional.pad(values, (0, width - len(values)))
     assert found.shape == (rows, width)
-    assert torch.allclose((found @ found.T).double(), exact @ exact.T, atol=1e-4)
+    assert torch.allclose(found.T @ found, values.diag(), atol=1e-4)
+    assert torch.allclose(matrix @ (matrix.T @ found), found * values**2, atol=1e-3)
 
 
 def test_a_wide_matrix_is_factored_from_a_random_start() -> None:

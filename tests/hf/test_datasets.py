@@ -200,7 +200,7 @@ def test_the_share_of_random_pairs_is_as_asked(corpus: tuple[Path, list[list[str
     assert np.mean([int(item["next_sentence_label"]) for item in same]) == pytest.approx(1 - share, abs=margin)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.lists(st.integers(2, 40), min_size=1, max_size=6), min_size=2, max_size=5),
     block_size=st.integers(7, 40),
