@@ -48,7 +48,7 @@ class Source:
     """The rows that are held out, where the data is rows."""
     text: Part | None = None
     """What is learned from, where the data is text."""
-    _plans: dict[Any, Stages[Any]] = field(default_factory=dict, repr=False)
+    _plans: dict[Any, Stages[Any]] = field(default_factory=dict, init=False, repr=False)
     """The last plan that was asked for: what it has cut, a second's work, is not cut again for the same stages."""
 
     def feed(self, recipe: Recipe) -> Feed:
