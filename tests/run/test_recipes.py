@@ -182,6 +182,7 @@ def test_settings_out_of_range_or_against_each_other(changes: dict[str, Any], sa
         ("nothere.py:Mine", {}, "nothere.py: no such Python file"),
         ("mlm", {"nsp": {}}, "[tasks.nsp] is set, and the run's task is mlm"),
         ("mlm", {"mlm": {"rat": 0.1}}, "unknown setting tasks.mlm.rat; did you mean tasks.mlm.rate?"),
+        ("mlm+bow", {"bow": {"rate": 0.1}}, "unknown setting tasks.bow.rate; tasks.bow has none"),
         ("mlm", {"mlm": {"rate": "much"}}, "tasks.mlm.rate is a number, not 'much'"),
         ("mlm", {"mlm": {"rate": 1.5}}, "mlm.rate is a share between 0 and 1, not 1.5"),
         ("mlm", {"mlm": 3}, "tasks.mlm is a table of settings, not 3"),

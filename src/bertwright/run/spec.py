@@ -242,9 +242,7 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     hints = {f.name: types_of[f.name] for f in dataclasses.fields(cls)}
     for key in values:
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1)
-            meant = f"; did you mean {where}{near[0]}?" if near else f"; known are {', '.join(hints) or 'none'}"
-            raise RecipeError(f"unknown setting {where}{key}{meant}")
+            raise RecipeError(f"unknown setting {where}{key}; {_meant(key, list(hints), where)}")
     missing = [
         f.name
         for f in dataclasses.fields(cls)
@@ -253,6 +251,13 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     if missing:
         raise RecipeError(f"the recipe lacks {' and '.join(where + name for name in missing)}")
     return cls(**{key: _checked(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _meant(key: str, known: list[str], where: str) -> str:
+    """What would be accepted in place of an unknown key."""
+    if near := difflib.get_close_matches(key, known, 1):
+        return f"did you mean {where}{near[0]}?"
+    return f"known are {', '.join(known)}" if known else f"{where.rstrip('.')} has none"
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
