@@ -12,6 +12,8 @@ from hashlib import blake2b
 
 import numpy as np
 
+from .flow import Example
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -54,3 +56,11 @@ class Draws:
         with np.errstate(over="ignore"):
             bits = mixed(np.repeat(mixed(purposed), sizes) + within * _GOLDEN)
         return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def of_tokens(self, purpose: str, examples: Sequence[Example]) -> np.ndarray:
+        """[N] such numbers, one a token."""
+        return self.uniform(purpose, [one.key for one in examples], [*map(len, examples)])
+
+    def of_sequences(self, purpose: str, examples: Sequence[Example]) -> np.ndarray:
+        """[S] such numbers, one a sequence, of which an example may have several."""
+        return self.uniform(purpose, [one.key for one in examples], [len(one.lengths) or 1 for one in examples])

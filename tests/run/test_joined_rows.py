@@ -77,6 +77,19 @@ def test_it_still_fills_masks(home: Path) -> None:
     assert len(words) == 2
 
 
+@pytest.mark.parametrize("task", ["mlm+choice", "bow+choice"])
+def test_a_choice_has_several_sequences_a_row(task: str, pretrained: Path, tmp_path: Path) -> None:
+    endings = ["left the harbour .", "was warm .", "slept under the snow ."]
+    choices = [{"prompt": "The captain", "endings": endings[: 2 + at % 2], "label": at % 2} for at in range(12)]
+    rows = tmp_path / "choices.jsonl"
+    rows.write_text("".join(f"{json.dumps(row)}\n" for row in choices))
+    home = runs.done(runs.finetuning(pretrained, rows, tmp_path / "out", task=task, train__steps=4))
+    record = Provenance.read(home / "model")
+    assert record is not None
+    assert {name.partition(".")[0] for name in record.heldout} == {*task.split("+")}
+    assert [len(answer["probabilities"]) for answer in Answerer(str(home)).predict(choices)] == [2, 3] * 6
+
+
 def test_killed_and_started_again(pretrained: Path, labelled: Path, tmp_path: Path) -> None:
     def tables(name: str) -> dict[str, Any]:
         changes = LONG_ENOUGH | {"train__steps": 6, "evaluate__every": 2, "train__micro_tokens": 64}

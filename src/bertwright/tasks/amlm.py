@@ -84,8 +84,8 @@ class AdaptiveMaskedLM(Task):
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
         """Masks as they are while all types weigh the same, and what it takes to choose others."""
-        keys, vocabulary, ids = [example.key for example in examples], batch.vocabulary, batch.ids.numpy()
-        race, fate, stranger = (rng.uniform(word, keys, batch.lengths) for word in ("choose", "fate", "stranger"))
+        vocabulary, ids = batch.vocabulary, batch.ids.numpy()
+        race, fate, stranger = (rng.of_tokens(word, examples) for word in ("choose", "fate", "stranger"))
         places = torch.from_numpy(choose(ids, batch.lengths, self.rate, race, vocabulary))
         ordinary = ordinary_ids(vocabulary)
         shown = np.where(fate < self.mask + self.random, ordinary[(stranger * len(ordinary)).astype(np.int64)], ids)

@@ -83,6 +83,10 @@ class Joint(Task):
         return next((part.arch for part in self.parts if part.arch), "")
 
     @property
+    def several(self) -> bool:  # type: ignore[override]
+        return any(part.several for part in self.parts)
+
+    @property
     def needs_other_documents(self) -> bool:  # type: ignore[override]
         return any(part.needs_other_documents for part in self.parts)
 

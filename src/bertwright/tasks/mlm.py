@@ -81,15 +81,14 @@ class MaskedLM(TokenTask):
             yield item.vocabulary.single(ids[start:end])
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
-        keys, vocabulary = [example.key for example in examples], batch.vocabulary
-        ids = batch.ids.numpy()
-        order = rng.uniform("choose", keys, batch.lengths)
+        ids, vocabulary = batch.ids.numpy(), batch.vocabulary
+        order = rng.of_tokens("choose", examples)
         if self.unit == "token":
             chosen = leads = choose(ids, batch.lengths, self.rate, order, vocabulary)
         else:
-            chosen, leads = self._whole_words(batch, keys, order, rng)
-        fate = rng.uniform("fate", keys, batch.lengths)[leads]
-        stranger = rng.uniform("stranger", keys, batch.lengths)[chosen]
+            chosen, leads = self._whole_words(batch, examples, order, rng)
+        fate = rng.of_tokens("fate", examples)[leads]
+        stranger = rng.of_tokens("stranger", examples)[chosen]
         # Of special tokens alone there is no other token to be shown.
         ordinary = ordinary_ids(vocabulary)
         others = ordinary[(stranger * len(ordinary)).astype(np.int64)] if len(ordinary) else ids[chosen]
@@ -101,16 +100,16 @@ class MaskedLM(TokenTask):
         return batch.with_ids(hidden).labelled(self.name, torch.from_numpy(chosen), targets)
 
     def _whole_words(
-        self, batch: Batch, keys: list[int], order: np.ndarray, rng: Draws
+        self, batch: Batch, examples: list[Example], order: np.ndarray, rng: Draws
     ) -> tuple[np.ndarray, np.ndarray]:
         """[M] the tokens to predict, ascending, and for each of them the token whose fate it shares."""
         lengths = np.array(batch.lengths)
         words = words_of(batch.ids.numpy(), lengths, batch.vocabulary)
         tokens = np.bincount(words.sequence, words.sizes * words.free, len(lengths))
-        rounding = rng.uniform("rounding", keys, [1] * len(keys))
+        rounding = rng.of_sequences("rounding", examples)
         firsts = np.arange(len(words.starts))
         if self.unit == "span":
-            firsts = spans_of(words, rng.uniform("span", keys, batch.lengths)[words.starts])
+            firsts = spans_of(words, rng.of_tokens("span", examples)[words.starts])
         order = order[words.starts][firsts]
         taken = np.repeat(choose_words(words, number_of(self.rate, tokens), order, rounding), words.sizes)
         chosen = np.flatnonzero(taken)

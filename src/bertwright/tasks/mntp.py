@@ -70,8 +70,7 @@ class MaskedNextToken(Task):
         return MaskedLM().examples(item, rng)
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
-        keys = [example.key for example in examples]
-        drawn = rng.uniform("causal", keys, [1] * len(keys)) < self.causal
+        drawn = rng.of_sequences("causal", examples) < self.causal
         causal = torch.from_numpy(np.repeat(drawn, batch.lengths))
         hidden = self._hiding().label(batch, examples, rng)
         masked, tokens = hidden.labels["mlm"]

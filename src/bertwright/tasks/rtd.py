@@ -83,7 +83,7 @@ class ReplacedToken(Task):
         filled_in = MaskedLM(rate=self.rate, mask=self.mask, random=0.0)
         masked = filled_in.label(batch, examples, rng)
         places, originals = masked.labels[filled_in.name]
-        draws = rng.uniform("sample", [example.key for example in examples], batch.lengths)[places.numpy()]
+        draws = rng.of_tokens("sample", examples)[places.numpy()]
         ordinary = torch.from_numpy(np.flatnonzero(~np.isin(batch.ids.numpy(), batch.vocabulary.special)))
         hidden = batch.with_ids(masked.ids).with_draws(rtd=torch.from_numpy(draws))
         return hidden.labelled(_GENERATED, places, originals).labelled(self.name, ordinary, batch.ids[ordinary])
