@@ -80,6 +80,23 @@ def test_in_bf16(scale: float) -> None:
         assert float((a - b).norm()) <= 0.01 * float(b.norm())
 
 
+def test_z_loss_in_bf16() -> None:
+    """What it adds to the gradient is some thousandths of it, less than bf16 tells apart."""
+    draws = torch.Generator().manual_seed(1)
+    x, weight, bias = (torch.randn(shape, generator=draws).mul_(0.1) for shape in ((400, 128), (2000, 128), (2000,)))
+    parameters = tuple(one.requires_grad_() for one in (x, weight, bias))
+    targets = torch.randint(2000, (400,), generator=draws)
+
+    def added(bf16: bool) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with_it, without = (linear_cross_entropy(*parameters, targets, z).total for z in (1e-4, 0.0))
+        grads = zip(torch.autograd.grad(with_it, parameters), torch.autograd.grad(without, parameters), strict=True)
+        return [a - b for a, b in grads]
+
+    for mine, exact in zip(added(bf16=True), added(bf16=False), strict=True):
+        assert abs(float((mine * exact).sum() / exact.square().sum()) - 1) < 0.1
+
+
 def test_a_gradient_only_where_one_is_asked() -> None:
     x, weight, bias, targets = given(8)
     (alone,) = torch.autograd.grad(linear_cross_entropy(x, weight.detach(), bias.detach(), targets).total, x)
