@@ -158,6 +158,10 @@ class Batch:
         """[S] where each sequence begins."""
         return self.cu_seqlens[:-1]
 
+    def sequences_of(self, positions: Tensor) -> Tensor:
+        """[M] which of the S sequences each of the tokens at `positions` [M] is of."""
+        return torch.searchsorted(self.cu_seqlens, positions.to(self.cu_seqlens.dtype), right=True) - 1
+
     @property
     def examples(self) -> list[range]:
         """Which of the S sequences each example has."""

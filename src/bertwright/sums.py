@@ -26,9 +26,13 @@ def ratio(part: Tensor, whole: Tensor) -> float:
     return float(part / whole) if float(whole) else 0.0
 
 
-def occurrences(values: Tensor, size: int) -> Tensor:
-    """[size] how often each number below `size` is among the values; waits for no accelerator, as bincount does."""
-    return values.new_zeros(size).scatter_add_(0, values, torch.ones_like(values))
+def occurrences(values: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
+    """[size] how often each number below `size` is among the values [M], or the sum of their weights [M].
+
+    It does not wait for an accelerator, as bincount does.
+    """
+    weights = torch.ones_like(values) if weights is None else weights
+    return weights.new_zeros(size).scatter_add_(0, values, weights)
 
 
 def correlation(moments: Tensor) -> float:

@@ -1,14 +1,9 @@
-"""What holds of every task: each file of bertwright/tasks is found by itself and put through this.
-
-A task that reads documents gets a small corpus, one that reads rows gets rows with text in the columns that its
-settings name and a label of 0 or 1.
-"""
+"""What holds of every task: each file of bertwright/tasks is found by itself and put through this."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from samples import batch_of, corpus, examples, feed, model, rows, speech, tokenizer, weights
+from each_task import KINDS, OWN, SIZE, TASKS, group_for, items_for, labelled, task_called
+from samples import feed, model, tokenizer, weights
 
 from bertwright.data.pack import pack
-from bertwright.data.rows import Rows
 from bertwright.encoders.base import Encoder
 from bertwright.encoders.exchange import Checkpoint
 from bertwright.errors import BertwrightError, RecipeError
-from bertwright.flow import Batch, Document, Example, Row
-from bertwright.named import find, names
+from bertwright.flow import Batch, Document, Row
+from bertwright.named import find
 from bertwright.run import writing
 from bertwright.run.answering import task_of_checkpoint
 from bertwright.run.choose import settings_of, task_of
@@ -39,34 +34,7 @@ from bertwright.tasks.model import Model
 from bertwright.train.loop import Loop
 from bertwright.train.optim import adamw
 
-KINDS = {name: find("bertwright.tasks", name, Task) for name in names("bertwright.tasks")}
-# What reads documents and hides nothing goes with masked LM.
-JOINED = [f"mlm+{name}" for name, kind in KINDS.items() if kind.reads is Document and not kind.changes_ids]
-TASKS = [*KINDS, *JOINED]
-OWN = tokenizer().vocabulary
-SIZE = OWN.size
 every_task = pytest.mark.parametrize("name", TASKS)
-
-
-@cache
-def task_called(name: str) -> Task:
-    """With its default settings, and what it must know of the data filled in."""
-    task = task_of(name, {})
-    return task.settled(rows(task)) if isinstance(task, LabelledTask) else task
-
-
-def items_for(task: Task) -> Sequence[Document] | Rows:
-    if isinstance(task, LabelledTask):
-        return rows(task)
-    return [*speech(), *corpus(size=SIZE)]
-
-
-def group_for(name: str) -> list[Example]:
-    return examples(task_called(name), items_for(task_called(name)))
-
-
-def labelled(name: str, group: list[Example]) -> Batch:
-    return batch_of(task_called(name), group, OWN, 1)
 
 
 def total(whole: Model, batch: Batch) -> float:

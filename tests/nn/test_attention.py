@@ -116,16 +116,15 @@ def test_sequences_of_like_length_share_a_grid(make_batch: MakeBatch) -> None:
 
 
 @pytest.mark.parametrize("reads", [None, (0, 3, 5, 6), (2, 5, 7)])
-@pytest.mark.parametrize("lengths", [(4, 4, 4), (2, 5, 1)])
+@pytest.mark.parametrize("lengths", [(4, 4, 4), (2, 5, 1), (300, 30, 3)])
 def test_layouts_of_an_accelerator(
     make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...] | None
 ) -> None:
     """One grid, as wide for the queries as for the keys; here it must do the same on the CPU."""
     batch = make_batch(lengths, reads)
-    layout = Layout.of(batch)
-    assert len(module._grouped([300, 30, 3], on_cpu=False)) == 1
-    wide = None if reads is None else module._wide(batch, layout.tokens)
-    check(batch, Layout(layout.tokens, wide, layout.masks))
+    layout = Layout.in_one_grid(batch)
+    assert layout.tokens.shapes == ((3, max(lengths)),)
+    check(batch, layout)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -60,10 +60,8 @@ def test_layouts_of_an_accelerator(
 ) -> None:
     """One grid, as wide for the queries as for the keys, and the fused product; both must do the same on the CPU."""
     batch = reading_on(make_batch(lengths, reads), [True, False, True])
-    whole = Layout.of(batch)
-    wide = None if reads is None else attention_module._wide(batch, whole.tokens)
     monkeypatch.setattr(attention_module, "_matmul", attention_module._fused)
-    layout = causal(Layout(whole.tokens, wide, whole.masks, varlen=Varlen.described(batch)), batch)
+    layout = causal(replace(Layout.in_one_grid(batch), varlen=Varlen.described(batch)), batch)
     assert layout.varlen is None
     check(batch, windowed(layout, batch, reach), reach)
 

@@ -79,10 +79,8 @@ def test_layouts_of_an_accelerator(
 ) -> None:
     """One grid, as wide for the queries as for the keys, and the fused product; both must do the same on the CPU."""
     batch = make_batch(lengths, reads)
-    whole = Layout.of(batch)
-    wide = None if reads is None else attention_module._wide(batch, whole.tokens)
     monkeypatch.setattr(attention_module, "_matmul", attention_module._fused)
-    check(batch, local._in_grids(Layout(whole.tokens, wide, whole.masks), batch, 3), 3)
+    check(batch, local._in_grids(Layout.in_one_grid(batch), batch, 3), 3)
 
 
 def test_what_all_see_is_the_global_layout(make_batch: MakeBatch) -> None:

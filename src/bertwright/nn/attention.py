@@ -96,8 +96,12 @@ class Layout:
 
     @classmethod
     def of(cls, batch: Batch) -> Layout:
-        """Waits for no accelerator: grids follow from the lengths, which the host knows."""
-        on_cpu = batch.ids.device.type == "cpu"
+        """What suits the device that the batch is on."""
+        return cls.in_few_grids(batch) if batch.ids.device.type == "cpu" else cls.in_one_grid(batch)
+
+    @classmethod
+    def in_few_grids(cls, batch: Batch) -> Layout:
+        """For a CPU: grids of sequences of like length, and for the queries only as wide as what is read of them."""
         if min(batch.lengths) == max(batch.lengths):
             tokens = Grids(((len(batch), max(batch.lengths)),), None, None)
             masks: tuple[Tensor | None, ...] = (None,)
@@ -105,14 +109,27 @@ class Layout:
         else:
             real = len(batch) - batch.padding
             order = sorted(range(real), key=lambda s: -batch.lengths[s])
-            shapes = _grouped([batch.lengths[s] for s in order], on_cpu)
-            if on_cpu:
-                order, shapes = _evened(order, shapes)
-            lengths = torch.tensor(batch.lengths[:real])
-            tokens, masks = grids_of(lengths, torch.tensor(order), shapes, batch.ids.device)
-        if batch.reads is None:
-            return cls(tokens, None, masks, varlen=Varlen.of(batch))
-        reads = _narrow(batch, tokens, torch.tensor(order)) if on_cpu else _wide(batch, tokens)
+            order, shapes = _evened(order, _grouped([batch.lengths[s] for s in order]))
+            tokens, masks = grids_of(torch.tensor(batch.lengths[:real]), torch.tensor(order), shapes)
+        reads = None if batch.reads is None else _narrow(batch, tokens, torch.tensor(order))
+        return cls(tokens, reads, masks)
+
+    @classmethod
+    def in_one_grid(cls, batch: Batch) -> Layout:
+        """For an accelerator, where launches cost more than padding: as wide for the queries as for the keys.
+
+        It is made there, of what is there: what is copied to it, or asked of it, the host would wait for.
+        """
+        width = max(batch.lengths)
+        shapes = ((len(batch), width),)
+        if min(batch.lengths) == width:
+            tokens, masks = Grids(shapes, None, None), (None,)
+        else:
+            counts, within = batch.cu_seqlens.diff(), torch.arange(width, device=batch.ids.device)
+            fill = (batch.firsts[:, None] + within.minimum(counts[:, None] - 1)).flatten()
+            tokens = Grids(shapes, batch.sequences_of(batch.indices) * width + batch.positions, fill)
+            masks = (within < counts[:, None, None],)
+        reads = None if batch.reads is None else _wide(batch, tokens)
         return cls(tokens, reads, masks, varlen=Varlen.of(batch))
 
 
@@ -153,10 +170,8 @@ def _matmul(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: f
     return (dropout(scores.softmax(-1), p) @ v).view(rows, heads, width, -1)
 
 
-def _grouped(lengths: Sequence[int], on_cpu: bool) -> list[tuple[int, int]]:
-    """(rows, width) of each grid for sequences of falling `lengths`; one where launches cost more than padding."""
-    if not on_cpu:
-        return [(len(lengths), lengths[0])]
+def _grouped(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """(rows, width) of each grid for sequences of falling `lengths`."""
     starts = _cut(np.square(lengths), 0)
     return [(end - start, lengths[start]) for start, end in zip(starts, [*starts[1:], len(lengths)], strict=True)]
 
@@ -183,7 +198,7 @@ def _evened(order: list[int], shapes: Sequence[tuple[int, int]]) -> tuple[list[i
 
 
 def grids_of(
-    counts: Tensor, order: Tensor, shapes: Sequence[tuple[int, int]], device: torch.device
+    counts: Tensor, order: Tensor, shapes: Sequence[tuple[int, int]]
 ) -> tuple[Grids, tuple[Tensor | None, ...]]:
     """Grids for `counts[s]` vectors of each sequence s, whose rows come in `order`; and which places are taken.
 
@@ -205,7 +220,7 @@ def grids_of(
     slots[fill[taken]] = taken.nonzero().squeeze(1)
     # A sequence without a vector, behind the last, is filled from before the end.
     fill = fill.clamp(max=len(slots) - 1)
-    return Grids(tuple(shapes), slots.to(device), fill.to(device)), tuple(mask.to(device) for mask in masks)
+    return Grids(tuple(shapes), slots, fill), tuple(masks)
 
 
 def _narrow(batch: Batch, tokens: Grids, order: Tensor) -> Grids:
@@ -216,11 +231,11 @@ def _narrow(batch: Batch, tokens: Grids, order: Tensor) -> Grids:
     if tokens.slots is None and bool((counts == widths[0]).all()):
         return Grids(((len(batch), widths[0]),), None, None)
     shapes = [(rows, rounded(max(1, width))) for (rows, _), width in zip(tokens.shapes, widths, strict=True)]
-    return grids_of(counts, order, shapes, batch.reads.device)[0]
+    return grids_of(counts, order, shapes)[0]
 
 
 def _wide(batch: Batch, tokens: Grids) -> Grids:
-    """The tokens' grids, on an accelerator, where the number of reads in a sequence would have to be waited for."""
+    """The tokens' grids: how many reads a sequence has would have to be waited for."""
     assert batch.reads is not None
     slots = batch.reads if tokens.slots is None else tokens.slots[batch.reads]
     fill = torch.zeros(sum(rows * width for rows, width in tokens.shapes), dtype=torch.long, device=slots.device)

@@ -65,7 +65,7 @@ def _in_blocks(batch: Batch, spans: Spans) -> Layout:
         counts = torch.bincount(vectors // spans.reach, minlength=spans.blocks)
         shape = (spans.blocks, int(counts.max()))
         even = bool((counts == shape[1]).all())
-        grids = Grids((shape,), None, None) if even else grids_of(counts, order, [shape], vectors.device)[0]
+        grids = Grids((shape,), None, None) if even else grids_of(counts, order, [shape])[0]
         (tokens,) = placed(grids, vectors)
         sequence = torch.searchsorted(batch.cu_seqlens, tokens, right=True)
         first = batch.cu_seqlens[sequence - 1].maximum(tokens - spans.reach)

@@ -15,7 +15,7 @@ from ..encoders.base import Encoder
 from ..errors import RecipeError
 from ..flow import Batch, Document, Example, Labels, Loss
 from ..seeds import Draws
-from ..sums import ratio
+from ..sums import occurrences, ratio
 from .base import Task
 from .mlm import MaskedLM, choose, ordinary_ids
 
@@ -143,8 +143,8 @@ class AdaptiveMaskedLM(Task):
         predicted = encoder.token_loss(head.get_submodule("predictor"), encoder(batch)[batch.rows(self.name)], targets)
         measures = {
             "amlm.loss": predicted.nats,
-            "amlm.right": torch.bincount(targets, predicted.right, minlength=types),
-            "amlm.targets": torch.bincount(targets, minlength=types),
+            "amlm.right": occurrences(targets, types, predicted.right),
+            "amlm.targets": occurrences(targets, types),
         }
         return Loss({self.name: predicted.total}, measures)
 

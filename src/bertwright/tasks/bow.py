@@ -48,7 +48,7 @@ class BagOfWords(TokenTask):
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Of one distribution a sequence, however many tokens are asked of it."""
         firsts, tokens = batch.labels[self.name]
-        sequence = torch.searchsorted(batch.cu_seqlens, firsts, right=True) - 1
+        sequence = batch.sequences_of(firsts)
         # A sequence that nothing is asked of need not be read: any row stands in for it.
         rows = firsts.new_zeros(len(batch)).scatter(0, sequence, batch.rows(self.name))
         logits = encoder.logits(head, encoder(batch)[rows])

@@ -108,7 +108,8 @@ class Choice(LabelledSequences):
         scores, right = self.logits(encoder, head, batch)[self.name].float(), batch.labels[self.name].values
         total = F.cross_entropy(scores, right, reduction="sum")
         correct = (scores.argmax(1) == right).sum()
-        chance = torch.tensor([len(right), sum(1 / len(one) for one in batch.examples)], device=scores.device)
+        guessed = scores.new_full((), sum(1 / len(one) for one in batch.examples))
+        chance = torch.stack((scores.new_full((), len(right)), guessed))
         measures = {"loss": total.detach(), "correct": correct, "chance": chance}
         return Loss({self.name: total}, {f"{self.name}.{key}": value for key, value in measures.items()})
 

@@ -6,6 +6,7 @@ import dataclasses
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -107,7 +108,7 @@ class ClassTask(PooledTask, LabelledSequences):
     def class_weights(self, device: torch.device) -> Tensor | None:
         if isinstance(self.weights, str) or not self.weights:
             return None
-        return torch.tensor([float(self.weights.get(label, 1.0)) for label in self.classes], device=device)
+        return _kept_on(device, tuple(float(self.weights.get(label, 1.0)) for label in self.classes))
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output a class: transformers' ...ForSequenceClassification."""
@@ -149,6 +150,12 @@ class ClassTask(PooledTask, LabelledSequences):
             for true, said in zip(trues, answers, strict=True)
         ]
         return Verdicts(each, Confusion(self.classes, Counter((one.true, one.said) for one in each), "rows"))
+
+
+@cache
+def _kept_on(device: torch.device, weights: tuple[float, ...]) -> Tensor:
+    """Brought there once: the host waits for an accelerator to take it."""
+    return torch.tensor(weights, device=device)
 
 
 def balanced(classes: tuple[str, ...], counts: Mapping[str, int]) -> dict[str, float]:

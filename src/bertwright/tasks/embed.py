@@ -139,7 +139,7 @@ class Embed(LabelledTask):
 
     def logits(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """[M, H] the vectors of the texts that begin at the labelled positions."""
-        return {self.name: self._vectors(encoder, batch)[torch.searchsorted(batch.firsts, batch.labels[self.name][0])]}
+        return {self.name: self._vectors(encoder, batch)[batch.sequences_of(batch.labels[self.name].positions)]}
 
     def _vectors(self, encoder: Encoder, batch: Batch) -> Tensor:
         """[S, H] the mean over each sequence, [CLS] and [SEP] included, as sentence-transformers has it."""
@@ -150,7 +150,7 @@ class Embed(LabelledTask):
         unit = F.normalize(self._vectors(encoder, batch), dim=-1)
         true = batch.labels[self.name].values
         total, measures = (self._by_score if true.is_floating_point() else self._by_pair)(unit, true, batch)
-        measures |= {"loss": total.detach(), "pairs": torch.tensor(len(true), device=unit.device)}
+        measures |= {"loss": total.detach(), "pairs": true.new_full((), len(true))}
         return Loss({self.name: total}, {f"{self.name}.{key}": value for key, value in measures.items()})
 
     def _by_pair(self, unit: Tensor, true: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

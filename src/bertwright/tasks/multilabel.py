@@ -140,7 +140,8 @@ class MultiLabel(LabelledSequences):
         total = F.binary_cross_entropy_with_logits(logits, true, reduction="none").mean(1).sum()
         is_true, is_said = true > 0, logits.detach().sigmoid() >= self.threshold
         counts = torch.stack((is_true.sum(0), is_said.sum(0), (is_true & is_said).sum(0)))
-        rows = torch.stack(((is_true == is_said).all(1).sum(), torch.tensor(len(true), device=true.device)))
+        exact = (is_true == is_said).all(1).sum()
+        rows = torch.stack((exact, torch.full_like(exact, len(true))))
         measures = {"loss": total.detach(), "rows": rows, "counts": counts}
         return Loss({self.name: total}, {f"{self.name}.{key}": value for key, value in measures.items()})
 

@@ -38,7 +38,7 @@ class SequenceTask(Task):
         """[M, H] of the sequences that begin at `firsts` [M], which the batch reads as `reading` has it."""
         hidden = encoder(batch)
         if self.pooling == MEAN:
-            return means(hidden, batch)[torch.searchsorted(batch.firsts, firsts)]
+            return means(hidden, batch)[batch.sequences_of(firsts)]
         return hidden[batch.rows_at(firsts)]
 
 
@@ -74,7 +74,7 @@ def pooling_of(config: PretrainedConfig) -> str:
 def means(hidden: Tensor, batch: Batch) -> Tensor:
     """[R, H] at `batch.reads`, or [N, H] -> [S, H] in fp32 at least, over the tokens of each sequence that are read."""
     reads = batch.indices if batch.reads is None else batch.reads
-    sequence = torch.searchsorted(batch.cu_seqlens, reads.to(batch.cu_seqlens.dtype), right=True) - 1
+    sequence = batch.sequences_of(reads)
     hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
     sums = hidden.new_zeros(len(batch), hidden.shape[1]).index_add(0, sequence, hidden)
     number = hidden.new_zeros(len(batch)).index_add(0, sequence, hidden.new_ones(len(sequence)))

@@ -132,8 +132,7 @@ class Span(LabelledTask):
             totals[name] = F.cross_entropy(table, true, reduction="sum") / 2
             right &= table.argmax(1) == true
         nats = torch.stack([total.detach() for total in totals.values()]).sum()
-        windows = torch.tensor(len(batch), device=batch.ids.device)
-        measures = {"loss": nats, "right": right.sum(), "windows": windows}
+        measures = {"loss": nats, "right": right.sum(), "windows": nats.new_full((), len(batch))}
         return Loss(totals, {f"{self.name}.{key}": value for key, value in measures.items()})
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
@@ -206,10 +205,8 @@ def _inside(answers: Sequence[Answer], places: np.ndarray, first: int) -> tuple[
 
 def _by_window(scores: Tensor, batch: Batch) -> Tensor:
     """[N] -> [S, T], with nothing where a sequence is shorter."""
-    lengths = torch.tensor(batch.lengths, device=scores.device)
     table = scores.new_full((len(batch), max(batch.lengths)), float("-inf"))
-    sequence = torch.repeat_interleave(torch.arange(len(batch), device=scores.device), lengths)
-    return table.index_put((sequence, batch.positions), scores)
+    return table.index_put((batch.sequences_of(batch.indices), batch.positions), scores)
 
 
 def _spans(example: Example, answer: Mapping[str, np.ndarray], longest: int) -> Iterator[tuple[tuple[int, int], float]]:
