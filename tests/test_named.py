@@ -86,6 +86,13 @@ def test_two_classes_in_a_file_need_a_name(tmp_path: Path) -> None:
         find(TASKS, f"{path}:Third", Task)
 
 
+def test_a_file_that_is_no_python_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("x = 1\nclass Mine(\n")
+    with pytest.raises(RecipeError, match=r"mine.py, line 2: '\(' was never closed$"):
+        find(TASKS, f"{path}:Mine", Task)
+
+
 def test_imported_and_abstract_classes_do_not_count(tmp_path: Path) -> None:
     path = tmp_path / "none.py"
     path.write_text("from bertwright.tasks.mlm import MaskedLM\nfrom bertwright.tasks.pairs import PairTask\n")

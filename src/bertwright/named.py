@@ -31,7 +31,7 @@ def names(package: str) -> list[str]:
 def find(package: str, name: str, kind: type[T]) -> type[T]:
     """The class that `name` stands for, a concrete subclass of `kind`.
 
-    Raises RecipeError when there is no such file, or when it does not hold exactly one such class.
+    Raises RecipeError when there is no such file, when it is no Python, or does not hold exactly one such class.
     """
     if ".py" in name:
         path, _, wanted = name.partition(":")
@@ -49,7 +49,10 @@ def _load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up by its name while they are made.
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise RecipeError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     return module
 
 

@@ -77,6 +77,8 @@ def test_the_version(call: Call) -> None:
         ("pretrain store --out x --set lr", "--set takes key=value, as in train.lr=1e-3, not 'lr'"),
         ("pretrain store --out x --set train.lrr=1", "unknown setting train.lrr; did you mean train.lr?"),
         ("pretrain store --out x --steps 2 --epochs 1", "train.steps and train.epochs are set; only one can say"),
+        ("pretrain store --out x --start ck --size base", "--size and --arch are of an encoder from random weights"),
+        ("pretrain store --out x --start ck --arch bert", "--size and --arch are of an encoder from random weights"),
         ("pretrain store --out x --objective nonsense", "unknown task 'nonsense'; known are "),
         ("pretrain store --out x --objective nsp+nsp", "nsp and nsp cannot be joined"),
         ("pretrain nothere --out x", "nothere: no such token store; make one with `bertwright prepare"),

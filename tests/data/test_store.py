@@ -183,6 +183,12 @@ def test_what_is_not_a_whole_store_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_the_folder_one_is_in(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = write(tmp_path / "store", tokenizer, TRAIN, HELDOUT)
+    monkeypatch.chdir(tmp_path / "store")
+    assert TokenStore(".").fingerprint == store.fingerprint
+
+
 def test_no_store_at_all(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no such token store; make one with `bertwright prepare INPUT... --out"):
         TokenStore(tmp_path / "store")

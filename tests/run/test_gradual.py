@@ -70,6 +70,17 @@ def test_layers_that_have_not_thawed_are_those_of_the_start(pretrained: Path, la
     assert not any(tensor.frozen for tensor in record.tensors)
 
 
+def test_a_task_without_weights_of_its_own(pretrained: Path, labelled: Path, tmp_path: Path, refused: Refused) -> None:
+    """The last layer begins; frozen as a whole, there is nothing to train."""
+    pairs = [{"text_a": row["text"], "text_b": row["text"]} for row in runs.rows(24)]
+    rows = runs.write_rows(tmp_path / "pairs.jsonl", pairs)
+    said = refused(runs.finetuning(pretrained, rows, tmp_path / "frozen", task="embed", encoder__freeze="encoder"))
+    assert said == "nothing would train: embed has no weights of its own, and the encoder is frozen"
+    home = runs.done(runs.finetuning(pretrained, rows, tmp_path / "run", task="embed", train__unfreeze=1.0))
+    before, after = (runs.weights(folder / "model") for folder in (pretrained, home))
+    assert any(not before[name].equal(after[name]) for name in before.keys() & after.keys() if ".layer.1." in name)
+
+
 def test_it_ends_when_it_gets_no_better(pretrained: Path, labelled: Path, tmp_path: Path) -> None:
     changes = {"data__dev": str(upside_down(tmp_path)), "train__steps": 40, "train__lr": 2e-3, "evaluate__every": 4}
     watcher = runs.Watcher()

@@ -187,6 +187,10 @@ def test_settings_out_of_range_or_against_each_other(changes: dict[str, Any], sa
         ("mlm", {"mlm": {"rate": 1.5}}, "mlm.rate is a share between 0 and 1, not 1.5"),
         ("mlm", {"mlm": 3}, "tasks.mlm is a table of settings, not 3"),
         ("mlm", {"mlm": {"unit": "words"}}, "mlm.unit is token, word or span, not 'words'"),
+        ("nsp", {"nsp": {"random": 50}}, "nsp.random is a share from 0 to 1, not 50.0"),
+        ("nsp", {"nsp": {"short": -0.1}}, "nsp.short is a share from 0 to 1, not -0.1"),
+        ("sop", {"sop": {"swapped": 2.0}}, "sop.swapped is a share from 0 to 1, not 2.0"),
+        ("ssp", {"ssp": {"random": 1.5}}, "ssp.random is a share from 0 to 1, not 1.5"),
         ("mlm", {"weights": {"mlm": 2.0}}, "[tasks.weights] is set, and the run's task is mlm"),
         ("mlm+nsp", {"weights": 3}, "tasks.weights is a table of numbers, not 3"),
         ("mlm+nsp", {"weights": {"sop": 2.0}}, "tasks.weights.sop is set, and the run's tasks are mlm, nsp"),
@@ -241,6 +245,19 @@ def test_objectives_on_pairs_with_modernbert(store: Path, tmp_path: Path, object
     changes = {"encoder__arch": "modern", "train__steps": 2, "tasks__mlm__unit": unit}
     home = runs.done(runs.pretraining(store, tmp_path / "run", task=objective, **changes))
     assert f"{objective.partition('+')[2]}.accuracy" in runs.metrics(home)[-1]["heldout"]
+
+
+def test_the_architecture_is_that_of_what_an_encoder_starts_from(
+    pretrained: Path, store: Path, labelled: Path, tmp_path: Path
+) -> None:
+    """Whatever recipe is laid over it."""
+    for name, tables in {
+        "on": runs.pretraining(store, tmp_path / "on", encoder__start=str(pretrained), encoder__arch="modern"),
+        "tuned": runs.finetuning(pretrained, labelled, tmp_path / "tuned", encoder__arch="electra"),
+    }.items():
+        home = runs.done(tables | {"train": {**tables["train"], "steps": 1}})
+        assert Recipe.read(home / "recipe.toml").encoder.arch == "bert", name
+        assert runs.done(tables | {"train": {**tables["train"], "steps": 1}}) == home
 
 
 def test_a_task_of_ones_own(store: Path, tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_everything_trains_after_the_span(whole: Model, span: int) -> None:
     assert trains(whole) == {0, 1, 2, 3}
 
 
+def test_without_a_head_the_last_layer_begins(whole: Model) -> None:
+    whole.head.requires_grad_(False)
+    whole.encoder.word_embeddings.requires_grad_(True)  # They were the head's too.
+    thaw = Thaw(whole, 9)
+    reached = []
+    for step in (0, 2, 3, 5, 6, 9):
+        thaw(step)
+        reached.append(max(trains(whole)))
+    assert reached == [1, 1, 2, 2, 3, 3]
+
+
 def test_what_is_frozen_stays_so(whole: Model) -> None:
     freeze(whole.encoder, "1")
     thaw = Thaw(whole, 4)

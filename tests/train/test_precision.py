@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -18,6 +21,12 @@ def test_fp32_is_taken_where_it_is_asked_for() -> None:
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_bf16_is_taken_where_the_hardware_has_it(precision: str) -> None:
     assert resolve(precision, CPU) == ("bf16" if bf16_is_fast(CPU) else "fp32")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors name their instructions otherwise")
+def test_hardware_that_has_it_has_instructions_for_it() -> None:
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    assert not bf16_is_fast(CPU) or {"avx512_bf16", "amx_bf16", "avx_ne_convert"} & {*flags}
 
 
 @pytest.mark.parametrize("precision", ["fp16", "", "BF16"])

@@ -50,6 +50,19 @@ def test_every_row_goes_where_adamw_takes_it(reads: list[list[int]], decay: floa
     assert sorted(rows.state[ours]["rows"].tolist()) == sorted({row for read in reads for row in read})
 
 
+def test_a_gradient_of_the_whole_table() -> None:
+    """As a head of one's own has it that reads all words."""
+    ours, theirs = table(), table()
+    rows = RowAdamW([ours], **ADAM, weight_decay=0.1)
+    whole = torch.optim.AdamW([theirs], **ADAM, weight_decay=0.1, fused=True)
+    for step in range(3):
+        dense = gradient([*range(step, ROWS)], step).to_dense()
+        ours.grad, theirs.grad = dense, dense.clone()
+        rows.step()
+        whole.step()
+    torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-6, atol=1e-7)
+
+
 def test_a_table_without_a_gradient_stays() -> None:
     ours = table()
     RowAdamW([ours], **ADAM, weight_decay=0.5).step()

@@ -58,6 +58,16 @@ def test_every_step_learns_and_none_more_than_the_peak(shape: str, steps: int, w
     assert factor(shape, steps + 50, steps=steps, warmup=warmup) == end
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.sampled_from(list(SHAPES)), st.integers(2, 120), st.floats(0, 0.9), st.floats(0, 0.9))
+def test_after_the_warm_up_it_only_falls_from_1(shape: str, steps: int, share: float, decay: float) -> None:
+    """Also where the end of the trapezoid would begin before the warm-up is over."""
+    warmup = round(share * steps)
+    factors = [factor(shape, step, steps=steps, warmup=warmup, decay=decay) for step in range(warmup, steps)]
+    assert factors[:1] in ([], [1.0])
+    assert factors == sorted(factors, reverse=True)
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.sampled_from(list(SHAPES)), st.integers(1, 120), st.integers(0, 40), st.floats(0, 0.9), st.integers(1, 80))
 def test_what_is_settled_stays_however_long_the_run_becomes(

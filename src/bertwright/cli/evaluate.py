@@ -24,7 +24,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Rows with a good and a bad sentence, as in BLiMP; repeatable.")
     ] = None,
     examples: options.Examples = 0,
-    length: options.Length = None,
+    length: options.LearnedLength = None,
     fast: Annotated[
         bool, typer.Option("--fast/--exact", help="Pairs: hide every 6th token at once, or one token a copy.")
     ] = False,

@@ -24,7 +24,7 @@ def export(
         list[str] | None,
         typer.Option("--input", help="onnx: labelled rows that the files are judged by; repeatable."),
     ] = None,
-    length: options.Length = None,
+    length: options.LearnedLength = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

@@ -47,8 +47,9 @@ Epochs = Annotated[float | None, typer.Option(help="How many times the data, ins
 Budget = Annotated[str | None, typer.Option(help="How long, as in 90s, 10m, 2h, instead of --steps.")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples an optimizer step.")]
 Rate = Annotated[float | None, typer.Option("--lr", help="The peak learning rate.")]
-Length = Annotated[
-    int | None, typer.Option(help="The longest sequence in tokens; by default 128, or what the model learned with.")
+Length = Annotated[int | None, typer.Option(help="The longest sequence in tokens; 128 by default.")]
+LearnedLength = Annotated[
+    int | None, typer.Option("--length", help="The longest sequence in tokens; by default what the model learned with.")
 ]
 Freeze = Annotated[str | None, typer.Option(help="What does not train: encoder, embeddings, or a number of layers.")]
 Init = Annotated[str | None, typer.Option(help="The law of drawing random weights: paper, local, normal or zeros.")]

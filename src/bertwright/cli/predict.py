@@ -17,7 +17,7 @@ def predict(
         list[str],
         typer.Option("--input", help="Rows to label: .jsonl .csv .tsv .parquet .txt .conll .json, or -; repeatable."),
     ],
-    length: options.Length = None,
+    length: options.LearnedLength = None,
     debug: options.Debug = False,
 ) -> None:
     """Label rows with a fine-tuned model."""

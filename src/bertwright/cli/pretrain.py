@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RecipeError
 from . import options
 from .recipes import carry_out, nested
 
@@ -23,7 +24,7 @@ def pretrain(
     objective: Annotated[
         str | None, typer.Option(help="What is learned; several are joined by +, as in mlm+nsp.")
     ] = None,
-    size: Annotated[str, typer.Option(help="tiny, mini, small, medium, base or large.")] = "mini",
+    size: Annotated[str | None, typer.Option(help="tiny, mini (the default), small, medium, base or large.")] = None,
     arch: Annotated[str | None, typer.Option(help="The architecture: bert, modern or electra.")] = None,
     init: options.Init = None,
     start: Annotated[str, typer.Option(help="A checkpoint to go on from, instead of random weights.")] = "scratch",
@@ -40,6 +41,8 @@ def pretrain(
     debug: options.Debug = False,
 ) -> None:
     """Pretrain an encoder on a token store, by a recipe; options go before what the recipe says."""
+    if start != "scratch" and (size or arch):
+        raise RecipeError(f"--size and --arch are of an encoder from random weights, and {start} has its own")
     from ..run.shipped import laid_over, recipe_for, tables_of
 
     given = {

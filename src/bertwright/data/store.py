@@ -37,6 +37,7 @@ PARTS = ("train", "heldout")
 
 def partial_path(path: Path) -> Path:
     """Where a store is written before it is complete."""
+    path = path.absolute()  # `.` has no name.
     return path.with_name(path.name + ".partial")
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from ..encoders.exchange import Checkpoint
+from ..encoders.folders import checkpoint_folder
+from ..encoders.naming import reading
 from ..errors import RecipeError, RunError
 from ..flow import Document, Row
 from ..named import find
@@ -24,6 +28,24 @@ _DEFAULTS: dict[type, dict[str, Any]] = {
     Row: {"batch_size": 32, "dropout": 0.1},
 }
 _HOW_LONG: dict[type, dict[str, Any]] = {Document: {"steps": 10_000}, Row: {"epochs": 3.0}}
+_AT_LEAST = {
+    "train.batch_size": 1,
+    "train.start_batch_size": 1,
+    "train.micro_tokens": 1,
+    "train.threads": 1,
+    "train.steps": 1,
+    "train.horizon": 1,
+    "train.patience": 1,
+    "train.weight_decay": 0,
+    "data.length": 8,
+    "data.start_length": 8,
+    "save.keep": 1,
+    "save.every": 1,
+    "evaluate.every": 1,
+    "evaluate.examples": 0,
+}
+_ABOVE_0 = ("train.lr", "train.matrix_lr", "train.epochs", "train.clip")
+_BELOW_1 = ("train.dropout", "train.warmup", "train.decay", "train.growth", "train.average")
 _MODEL = {Document: "last", Row: "best"}
 HELDOUT_EXAMPLES: dict[type, int] = {Document: 1024, Row: 0}
 """How many held-out examples judge a run that does not say; 0: all."""
@@ -57,7 +79,14 @@ def _weights(files: list[str], given: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def with_architecture(recipe: Recipe, task: Task) -> Recipe:
-    """The recipe with the architecture filled in. Raises RecipeError when the task is for another than it names."""
+    """The recipe with the architecture filled in: that of the checkpoint which the encoder, or its shape, is from.
+
+    Raises RecipeError when an encoder from scratch is of another one than the task is for.
+    """
+    if folder := recipe.encoder.like if recipe.encoder.start == SCRATCH else recipe.encoder.start:
+        kind = reading(Checkpoint.open(checkpoint_folder(folder)).config.model_type)
+        known = kind.__module__.rpartition(".")[2] if kind else recipe.encoder.arch
+        return replace(recipe, encoder=replace(recipe.encoder, arch=known))
     named = recipe.encoder.arch
     if named and task.arch and named != task.arch:
         raise RecipeError(
@@ -166,43 +195,31 @@ def check(recipe: Recipe) -> None:
     compiles(train.compile, device())
     if train.optimizer not in OPTIMIZERS:
         raise RecipeError(f"unknown optimizer {train.optimizer!r}; known are {', '.join(OPTIMIZERS)}")
-    at_least = {
-        "train.batch_size": (train.batch_size, 1),
-        "train.start_batch_size": (train.start_batch_size, 1),
-        "train.micro_tokens": (train.micro_tokens, 1),
-        "train.threads": (train.threads, 1),
-        "train.steps": (train.steps, 1),
-        "train.horizon": (train.horizon, 1),
-        "data.length": (recipe.data.length, 8),
-        "data.start_length": (recipe.data.start_length, 8),
-        "save.keep": (recipe.save.keep, 1),
-        "save.every": (recipe.save.every, 1),
-        "train.patience": (train.patience, 1),
-        "evaluate.every": (recipe.evaluate.every, 1),
-        "evaluate.examples": (recipe.evaluate.examples, 0),
-        "train.weight_decay": (train.weight_decay, 0),
-    }
-    for name, (value, least) in at_least.items():
+    if recipe.save.model not in (None, "last", "best"):
+        raise RecipeError(f"save.model is last or best, not {recipe.save.model!r}")
+    _check_numbers(recipe)
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    """Raises RecipeError for numbers that are out of range."""
+    for name, least in _AT_LEAST.items():
+        value = attrgetter(name)(recipe)
         if value is not None and value < least:
             raise RecipeError(f"{name} is at least {least}, not {value}")
-    growing = {
-        "batch_size": (train.start_batch_size, train.batch_size),
-        "length": (recipe.data.start_length, recipe.data.length),
-    }
+    for name in _ABOVE_0:
+        value = attrgetter(name)(recipe)
+        if value is not None and not 0 < value < inf:
+            raise RecipeError(f"{name} is a number above 0, not {value}")
+    for name in _BELOW_1:
+        share = attrgetter(name)(recipe)
+        if share is not None and not 0 <= share < 1:
+            raise RecipeError(f"{name} is a share from 0 up to 1, not {share}")
+    train, data = recipe.train, recipe.data
+    growing = {"batch_size": (train.start_batch_size, train.batch_size), "length": (data.start_length, data.length)}
     for name, (start, end) in growing.items():
         if start is not None and end is not None and start > end:
             raise RecipeError(f"start_{name} is at most {name}, which is {end}, not {start}")
-    above_0 = ("lr", "matrix_lr", "epochs", "clip")
-    for name, value in {f"train.{key}": getattr(train, key) for key in above_0}.items():
-        if value is not None and not 0 < value < inf:
-            raise RecipeError(f"{name} is a number above 0, not {value}")
-    shares = ("dropout", "warmup", "decay", "growth", "average")
-    for name, share in {f"train.{key}": getattr(train, key) for key in shares}.items():
-        if share is not None and not 0 <= share < 1:
-            raise RecipeError(f"{name} is a share from 0 up to 1, not {share}")
     if not 0 < train.layer_decay <= 1:
         raise RecipeError(f"train.layer_decay is a factor above 0 and up to 1, not {train.layer_decay}")
     if not 0 <= train.unfreeze <= 1:
         raise RecipeError(f"train.unfreeze is a share from 0 to 1, not {train.unfreeze}")
-    if recipe.save.model not in (None, "last", "best"):
-        raise RecipeError(f"save.model is last or best, not {recipe.save.model!r}")

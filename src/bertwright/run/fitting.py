@@ -137,7 +137,7 @@ def _shares(recipe: Recipe, source: Source) -> _Shares:
     whole = pack(examples, source.tokenizer.vocabulary)
     batches = [source.task.at(done).label(whole, examples, draws) for done in (0.0, 1.0)]
     reads = [batch.tokens if batch.reads is None else len(batch.reads) for batch in batches]
-    labelled = max(max(batch.counts.values()) for batch in batches)
+    labelled = max(sum(len(some.positions.unique()) for some in batch.labels.values()) for batch in batches)
     return _Shares(max(reads) / whole.tokens, labelled / whole.tokens, max(map(len, whole.examples)))
 
 

@@ -16,7 +16,8 @@ import torch
 
 from ..encoders import laws
 from ..encoders.folders import checkpoint_folder
-from ..flow import Document
+from ..errors import RecipeError
+from ..flow import Document, Row
 from ..tasks.model import Model
 from ..train.loop import Loop
 from ..train.memory import keep_memory
@@ -72,6 +73,8 @@ def _prepared(asked: Recipe, folder: RunFolder, show: Show, start: Start) -> Tra
     recipe = known or _threaded(fitted(recipe, source))
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     model, tensors = start(recipe, source.task, source.tokenizer)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError(f"nothing would train: {recipe.task} has no weights of its own, and the encoder is frozen")
     if folder.latest is None:
         write_words(recipe, model, source.text)
     recipe = known or with_defaults(recipe, source.task, model.encoder.config.hidden_size)
@@ -118,8 +121,6 @@ def _code(task: str) -> dict[str, Any]:
 def _with_steps(recipe: Recipe, source: Source, model: Model) -> Recipe:
     """The recipe with the number of steps, from the epochs or the budget of time where that was given."""
     train, plan = recipe.train, source.plan(recipe)
-    by_epoch = recipe.evaluate.every is None and train.epochs is not None
-    per_epoch = ceil(plan.examples_per_epoch / plan.batch_size) if train.epochs is not None else None
     if train.budget is not None:
         budget = seconds(train.budget)
         steps = max(1, int(budget / _seconds_a_step(recipe, source, model, at_most=budget / 10)))
@@ -127,7 +128,8 @@ def _with_steps(recipe: Recipe, source: Source, model: Model) -> Recipe:
         steps = max(1, ceil(train.epochs * plan.examples_per_epoch / plan.batch_size))
     else:
         steps = train.steps or 1
-    return with_lengths(recipe, steps, per_epoch if by_epoch else None)
+    by_epoch = source.task.reads is Row
+    return with_lengths(recipe, steps, ceil(plan.examples_per_epoch / plan.batch_size) if by_epoch else None)
 
 
 def _seconds_a_step(recipe: Recipe, source: Source, model: Model, at_most: float) -> float:

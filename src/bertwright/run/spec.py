@@ -83,7 +83,7 @@ class Train:
     """The share of the horizon after which lengths and batch sizes have grown."""
     micro_tokens: int | None = None
     """Tokens a forward pass: 8192, or half of that as often as it takes to fit into memory. No result depends on it but
-    for rounding."""
+    for rounding, and for what dropout drops."""
     threads: int | None = None
     """On a CPU: by default what OMP_NUM_THREADS says, else as many as multiply fastest. No result depends on it but for
     rounding."""

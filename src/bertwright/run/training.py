@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ from .provenance import Provenance
 from .record import RunFolder
 from .sources import Source
 from .spec import MICRO_TOKENS, Recipe
+
+_LINES = 500
+"""How many steps of a run are logged at most."""
 
 
 class Show(Protocol):
@@ -150,7 +153,7 @@ class Training:
         self._window.append(step.sums)
         self._tokens += step.tokens
         self._waited += step.waited
-        every = max(1, self.steps // 500)
+        every = ceil(self.steps / _LINES)
         if step.number % every == 0 or step.number == self.steps:
             numbers = self._numbers(step)
             self.folder.log(numbers)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..flow import Document
-from .pairs import PairTask, aimed_at, crossed, trimmed
+from .pairs import PairTask, aimed_at, check_shares, crossed, trimmed
 
 _DRAWS = 4
 Choose = Callable[[list[int]], int]
@@ -38,6 +38,9 @@ class NextSentence(PairTask):
 
     random: float = 0.5
     short: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_shares(self, "random", "short")
 
     def pairs(self, item: Document, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         place = 0

@@ -13,6 +13,7 @@ from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
 from ..encoders.naming import called
+from ..errors import RecipeError
 from ..flow import Document, Example
 from ..sums import ratio
 from .pooled import PooledTask
@@ -66,6 +67,13 @@ class PairTask(PooledTask):
             f"{self.name}.accuracy": ratio(confusion.trace(), confusion.sum()),
             f"{self.name}.commonest": ratio(confusion.sum(1).max(), confusion.sum()),
         }
+
+
+def check_shares(task: PairTask, *names: str) -> None:
+    """Raises RecipeError where a setting of these is no share."""
+    for name in names:
+        if not 0 <= (share := getattr(task, name)) <= 1:
+            raise RecipeError(f"{task.name}.{name} is a share from 0 to 1, not {share}")
 
 
 def aimed_at(room: int, short: float, rng: np.random.Generator) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..flow import Document
-from .pairs import PairTask, Segments, trimmed
+from .pairs import PairTask, Segments, check_shares, trimmed
 
 _BLUNT = 8
 
@@ -29,6 +29,9 @@ class SentenceOrder(PairTask):
     """
 
     swapped: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_shares(self, "swapped")
 
     def pairs(self, item: Document, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         number = len(item.sentences)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import RecipeError
 from ..flow import Document
-from .pairs import PairTask, Segments, crossed
+from .pairs import PairTask, Segments, check_shares, crossed
 
 _AROUND = 8
 
@@ -35,6 +35,7 @@ class SameSentence(PairTask):
     shortest: int = 5
 
     def __post_init__(self) -> None:
+        check_shares(self, "random")
         if self.shortest < 1:
             raise RecipeError(f"ssp.shortest is a number of tokens of at least 1, not {self.shortest}")
 

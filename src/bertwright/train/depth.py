@@ -34,8 +34,9 @@ def rates(model: Model, decay: float) -> Callable[[str], float]:
 class Thaw:
     """Has the encoder begin to train layer by layer, the last first, in equal stages over the first `span` steps.
 
-    The head trains alone at first, the embeddings come last; with a span of 0 everything trains from the first step.
-    What does not train when this is made never does. (Gradual unfreezing: Howard and Ruder, ACL 2018)
+    The head trains alone at first, or the last layer where the head has no weights; the embeddings come last. With a
+    span of 0 everything trains from the first step. What does not train when this is made never does. (Gradual
+    unfreezing: Howard and Ruder, ACL 2018)
     """
 
     def __init__(self, model: Model, span: int) -> None:
@@ -45,10 +46,12 @@ class Thaw:
         self._parameters: list[tuple[int, nn.Parameter]] = [
             (depth(name, layers), p) for name, p in model.named_parameters() if p.requires_grad
         ]
+        self._first = min((deep for deep, _ in self._parameters), default=0)
 
     def reach(self, step: int) -> int:
         """The depth down to which the model trains at a step, counted from 0."""
-        return self._all if step >= self._span else step * (self._all + 1) // self._span
+        stages = self._all + 1 - self._first
+        return self._all if step >= self._span else self._first + step * stages // self._span
 
     def __call__(self, step: int) -> None:
         """Sets what trains at a step."""

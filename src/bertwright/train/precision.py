@@ -15,10 +15,14 @@ def device() -> torch.device:
 
 
 def bf16_is_fast(on: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware."""
+    """Whether the device multiplies bf16 in hardware.
+
+    oneDNN says yes of every processor with AVX-512, and emulates bf16 on those that lack its instructions.
+    """
     if on.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    emulated = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and not emulated
 
 
 def resolve(precision: str, on: torch.device) -> str:

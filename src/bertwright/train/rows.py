@@ -29,7 +29,9 @@ class RowAdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    self._update(table, table.grad.coalesce(), group)
+                    # A head of one's own may read the whole table.
+                    grad = table.grad if table.grad.is_sparse else table.grad.to_sparse(1)
+                    self._update(table, grad.coalesce(), group)
 
     def _update(self, table: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[table] or self._begin(table)

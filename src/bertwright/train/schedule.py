@@ -50,12 +50,17 @@ def factor(shape: str, step: int, *, steps: int, warmup: int, decay: float = 0.2
     if step < warmup:
         return (step + 1) / warmup
     span = max(1, steps - warmup)
-    return SHAPES[shape](min(step - warmup, span), span, round(decay * steps))
+    return SHAPES[shape](min(step - warmup, span), span, _fall(steps, warmup, decay))
+
+
+def _fall(steps: int, warmup: int, decay: float) -> int:
+    """Over how many steps a trapezoid falls: at most all that follow the warm-up."""
+    return min(round(decay * steps), max(1, steps - warmup))
 
 
 def settled(shape: str, *, steps: int, warmup: int, decay: float) -> int:
     """How many first steps have a factor that any larger number of steps would give them too."""
-    plateau = {"constant": steps, "trapezoid": steps - round(decay * steps) + 1}.get(shape, 0)
+    plateau = {"constant": steps, "trapezoid": steps - _fall(steps, warmup, decay) + 1}.get(shape, 0)
     return min(steps, max(warmup, plateau))
 
 
