@@ -108,7 +108,7 @@ def test_a_class_of_another_kind_is_refused(mine: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError) as caught:
         find(TASKS, "mml", Task)
-    assert "'mml'" in str(caught.value)
+    assert str(caught.value).startswith("unknown task 'mml'; did you mean mlm? Known are amlm, ")
     assert all(name in str(caught.value) for name in [*names(TASKS), "file.py:Class"])
 
 

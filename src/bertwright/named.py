@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -37,8 +38,10 @@ def find(package: str, name: str, kind: type[T]) -> type[T]:
         path, _, wanted = name.partition(":")
         return _the_class(_load_file(Path(path)), kind, wanted or None, path)
     if name not in names(package):
+        near = get_close_matches(name, names(package), 1)
+        meant = f"did you mean {near[0]}? Known are" if near else "known are"
         known = ", ".join(names(package))
-        raise RecipeError(f"unknown {kind.__name__.lower()} {name!r}; known are {known}, or your own as file.py:Class")
+        raise RecipeError(f"unknown {kind.__name__.lower()} {name!r}; {meant} {known}, or your own as file.py:Class")
     return _the_class(importlib.import_module(f"{package}.{name}"), kind, None, name)
 
 

@@ -14,6 +14,7 @@ import pytest
 import runs
 
 import bertwright
+from bertwright.run.spec import Recipe
 
 Call = Callable[..., Any]
 VERBS = ("quickstart", "prepare", "pretrain", "finetune", "train", "evaluate", "predict", "fill", "inspect", "bench")
@@ -90,6 +91,8 @@ def test_the_version(call: Call) -> None:
             "evaluate takes one of --store, for a model of text, --input, for a model of rows, and --minimal-pairs",
         ),
         ("evaluate ck --store s --input r.csv", "evaluate takes one of --store"),
+        ("quickstart --budget 10x", "'10x'"),
+        ("quickstart --size huge", "unknown size 'huge'; known are tiny, mini, small, medium, base, large"),
         ("predict ck", "Missing option '--input'"),
         ("predict ./nothere --input r.csv", "nothere: no such folder"),
         ("fill ./nothere [MASK]", "nothere: no such folder"),
@@ -109,6 +112,17 @@ def test_bad_use_is_one_line_and_two(
     assert said in called.err
     assert called.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_of_ones_own_says_where_it_starts(call: Call, store: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Its start, its seed and its size are kept where no option is given, as all else in it."""
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        f'task = "mlm"\nseed = 7\n[data]\nlength = 32\n[encoder]\nstart = "{pretrained}"\n[train]\nsteps = 1\n'
+    )
+    assert call("pretrain", store, "--recipe", recipe, "--out", tmp_path / "run").status == 0
+    kept = Recipe.read(tmp_path / "run" / "recipe.toml")
+    assert (kept.seed, kept.encoder.start, kept.encoder.arch) == (7, str(pretrained), "bert")
 
 
 def test_the_traceback_is_for_debugging(call: Call, tmp_path: Path) -> None:

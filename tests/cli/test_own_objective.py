@@ -79,7 +79,7 @@ def test_others_read_what_is_known_of_it(home: Path, call) -> None:
     train = runs.write_rows(home / "train.jsonl", runs.rows(16))
     tuned = call("finetune", "runs/mine", "--task", "classify", "--train", train, "--steps", 1, "--out", "runs/tuned")
     assert tuned.status == 0, tuned.err
-    on = ("--start", "runs/mine", "--size", "tiny", "--steps", 1, "--length", 32, "--out", "runs/on")
+    on = ("--start", "runs/mine", "--steps", 1, "--length", 32, "--out", "runs/on")
     went = call("pretrain", "store", "--objective", "mlm+nsp", *on)
     assert went.status == 0, went.err
     record = Provenance.read(home / "runs" / "on" / "model")

@@ -65,6 +65,7 @@ def test_every_end_of_a_process_leads_to_the_same_weights(
         assert (process.returncode, out) == (status, "")
         step = saved(home)[-1]
         assert lines <= step < STEPS
+        assert "bertwright: stopping after this step; once more ends at once" in err.splitlines()
         assert err.splitlines()[-1] == f"bertwright: stopped at step {step}; the same command goes on from there"
         assert "Traceback" not in err
 

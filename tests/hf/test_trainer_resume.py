@@ -62,6 +62,13 @@ def test_a_folder_with_another_run_is_not_written_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
+def test_a_run_of_the_command_line_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(RunError, match=r"is a run of `bertwright pretrain` or `finetune`; choose another output_dir$"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
 def test_no_pickle_is_written(tmp_path: Path) -> None:
     run(tmp_path)
     assert {path.suffix for path in (tmp_path / "checkpoint-5").iterdir()} == {".json", ".safetensors"}

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from bertwright.data.prepare import PrepareSettings, prepare
 from bertwright.data.store import TokenStore
 from bertwright.errors import BertwrightError, CheckpointError, InputError, RecipeError, RunError, StoreError
+from bertwright.run.answering import Answerer
 from bertwright.run.provenance import Provenance
 
 Refused = Callable[..., str]
@@ -150,7 +151,7 @@ def changed(made: list[dict[str, Any]], at: int, **fields: Any) -> list[dict[str
         ([{"text": row["text"]} for row in runs.rows(9)], "train.jsonl:1: column 'label' is missing or empty"),
         (
             [{"body": row["text"], "label": row["label"]} for row in runs.rows(9)],
-            "column 'text' is missing or empty; the col",
+            "train.jsonl:1: column 'text' is missing or empty; the columns are body, label",
         ),
         (changed(runs.rows(20), 7, text=None), "train.jsonl:8: column 'text' is missing or empty; the columns are"),
         (changed(runs.rows(20), 7, label=None), "train.jsonl:8: column 'label' is missing or empty; the columns are"),
@@ -337,6 +338,18 @@ def test_a_vocabulary_larger_than_that_of_the_encoder(
         f"the data has a vocabulary of {TokenStore(store).vocabulary.size} tokens, the encoder knows 100; "
         "prepare the store with the checkpoint's own tokenizer: --tokenizer CHECKPOINT"
     )
+
+
+@pytest.mark.parametrize("length", [-5, 0, 7, 513])
+def test_a_length_that_no_answer_can_have(classifier: Path, length: int) -> None:
+    with pytest.raises(RecipeError, match=f"^the length is {length}; accepted are 8 to 512, the encoder's positions$"):
+        Answerer(str(classifier), length=length)
+
+
+def test_a_name_that_is_nearly_right(pretrained: Path, labelled: Path, tmp_path: Path, refused: Refused) -> None:
+    asked = pretrained.with_name(pretrained.name + "d")
+    said = refused(runs.finetuning(asked, labelled, tmp_path / "run"), CheckpointError)
+    assert said.startswith(f"{asked}: no such folder (did you mean {pretrained}?); a checkpoint is a run, ")
 
 
 def test_rows_need_an_encoder(labelled: Path, tmp_path: Path, refused: Refused) -> None:

@@ -13,8 +13,10 @@ import torch
 from transformers import AutoModelForPreTraining, AutoModelForSequenceClassification, AutoTokenizer
 
 from bertwright.data.pack import pack
+from bertwright.errors import RunError
 from bertwright.run.answering import Answerer
 from bertwright.run.provenance import Provenance
+from bertwright.run.record import RunFolder
 from bertwright.run.spec import Recipe
 from bertwright.text.tokenizer import Tokenizer
 
@@ -68,6 +70,18 @@ def test_the_resolved_recipe_is_the_same_run(
     second = runs.done(resolved | {"out": str(tmp_path / "second")})
     assert runs.same_weights(first, second)
     assert runs.metrics(first) == runs.metrics(second)
+
+
+def test_two_processes_do_not_train_in_one_folder(store: Path, tmp_path: Path) -> None:
+    tables = runs.pretraining(store, tmp_path / "run", train__steps=2)
+    (tmp_path / "run").mkdir()
+    with (
+        RunFolder(Recipe.of(tables)),
+        pytest.raises(RunError, match=r"run: another process is training here; choose another --out, or wait$"),
+    ):
+        runs.done(tables)
+    assert not list((tmp_path / "run").iterdir())
+    runs.done(tables)
 
 
 def test_metrics_are_a_line_a_step_and_a_line_a_judgement(pretrained: Path) -> None:

@@ -69,5 +69,6 @@ def test_tasks_are_found_by_their_classes_names() -> None:
     assert tasks.MaskedLM is MaskedLM
     assert tasks.NextSentence is NextSentence
     assert tasks.Classify is Classify
+    assert {"MaskedLM", "NextSentence", "Classify", "Task", "Joint"} <= {*dir(tasks)}
     with pytest.raises(AttributeError, match="has no attribute 'MaskedLLM'"):
         tasks.MaskedLLM  # noqa: B018

@@ -38,7 +38,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="How many times each is timed.")] = 3,
     steps: Annotated[int, typer.Option(help="Timed steps a round.")] = 4,
     seconds: Annotated[float, typer.Option(help="Training of each for loss against time; 0: none.")] = 20.0,
-    seed: options.Seed = 1,
+    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 1,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

@@ -42,7 +42,7 @@ def finetune(
     patience: Annotated[
         int | None, typer.Option(help="Ends after so many judgements in a row that are no better.")
     ] = None,
-    seed: options.Seed = 1,
+    seed: options.Seed = None,
     seeds: Annotated[
         int | None, typer.Option(help="So many runs, OUT/seed-1 and on, and what they come to on average.")
     ] = None,

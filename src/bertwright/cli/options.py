@@ -38,7 +38,7 @@ Out = Annotated[
     Path, typer.Option("--out", help="The folder of the run; the same command again goes on from where it is.")
 ]
 Checkpoint = Annotated[str, typer.Argument(help="A run, a Hugging Face checkpoint folder, or a Hub name.")]
-Seed = Annotated[int, typer.Option(help="Decides every draw.")]
+Seed = Annotated[int | None, typer.Option(help="Decides every draw; 1 by default.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="Any setting of the recipe, as in train.clip=0.5; repeatable.")
 ]

@@ -27,7 +27,7 @@ def pretrain(
     size: Annotated[str | None, typer.Option(help="tiny, mini (the default), small, medium, base or large.")] = None,
     arch: Annotated[str | None, typer.Option(help="The architecture: bert, modern or electra.")] = None,
     init: options.Init = None,
-    start: Annotated[str, typer.Option(help="A checkpoint to go on from, instead of random weights.")] = "scratch",
+    start: Annotated[str | None, typer.Option(help="A checkpoint to go on from, instead of random weights.")] = None,
     steps: options.Steps = None,
     epochs: options.Epochs = None,
     budget: options.Budget = None,
@@ -35,13 +35,13 @@ def pretrain(
     lr: options.Rate = None,
     length: options.Length = None,
     freeze: options.Freeze = None,
-    seed: options.Seed = 1,
+    seed: options.Seed = None,
     sets: options.Sets = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Pretrain an encoder on a token store, by a recipe; options go before what the recipe says."""
-    if start != "scratch" and (size or arch):
+    if start not in (None, "scratch") and (size or arch):
         raise RecipeError(f"--size and --arch are of an encoder from random weights, and {start} has its own")
     from ..run.shipped import laid_over, recipe_for, tables_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -95,6 +96,8 @@ def ending_on_signals(stop: Stop) -> Iterator[Stop]:
             raise KeyboardInterrupt
         got.append(number)
         stop.asked = True
+        # Past the streams of Python, which may be in the middle of a line.
+        os.write(sys.stderr.fileno(), b"bertwright: stopping after this step; once more ends at once\n")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

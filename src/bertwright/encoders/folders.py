@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -25,10 +26,17 @@ def checkpoint_folder(name: str) -> Path:
     if path.is_dir() or not _is_hub_name(name):
         if not path.is_dir():
             raise CheckpointError(
-                f"{path}: no such folder; a checkpoint is a run, a folder with config.json, or a Hub name"
+                f"{path}: no such folder{_meant(path)}; a checkpoint is a run, a folder with config.json, or a Hub name"
             )
         return path
     return _downloaded(name)
+
+
+def _meant(path: Path) -> str:
+    """A folder beside it that is called almost the same."""
+    beside = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, beside, 1)
+    return f" (did you mean {path.with_name(near[0])}?)" if near else ""
 
 
 def _is_hub_name(name: str) -> bool:
@@ -44,4 +52,6 @@ def _downloaded(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_WANTED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{name}: no such folder here, and not to be had from the Hub ({reason})") from error
+        raise CheckpointError(
+            f"{name}: no such folder here{_meant(Path(name))}, and not to be had from the Hub ({reason})"
+        ) from error

@@ -35,5 +35,5 @@ SIZES = {
 def size_of(name: str) -> Size:
     """The size called `name`. Raises RecipeError for a name that is none."""
     if name not in SIZES:
-        raise RecipeError(f"unknown size {name!r}; known are {', '.join(SIZES)}, or a transformers config object")
+        raise RecipeError(f"unknown size {name!r}; known are {', '.join(SIZES)}")
     return SIZES[name]

@@ -134,7 +134,12 @@ def checkpoint_asked(resume_from: str | bool | None, home: Path) -> Path | None:
 
 
 def make_room(home: Path, overwrite: bool) -> None:
-    """Raises RunError when a folder holds another run, unless it may be overwritten; then its checkpoints go."""
+    """Raises RunError when a folder holds another run, unless it may be overwritten; then its checkpoints go.
+
+    A run of the command line's never may.
+    """
+    if (home / "recipe.toml").is_file():
+        raise RunError(f"{home} is a run of `bertwright pretrain` or `finetune`; choose another output_dir")
     found = sorted(home.glob("checkpoint-*/" + STATE))
     if found and not overwrite:
         raise RunError(

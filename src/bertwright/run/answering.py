@@ -30,7 +30,7 @@ from .answers import ROWS_AHEAD, answered, graded, without
 from .choose import task_of
 from .provenance import Provenance
 from .sources import EVALUATION_SEED, labelled_once, store_examples
-from .spec import MICRO_TOKENS
+from .spec import MICRO_TOKENS, SHORTEST
 
 _FOLDER = "bertwright.tasks"
 
@@ -40,7 +40,7 @@ class Answerer:
 
     `length` is the longest sequence: that of the rows it learned from where it is not given, else 128.
     `task` is asked of the checkpoint itself when it is not given. Raises CheckpointError when the checkpoint has no
-    head for the task.
+    head for the task, and RecipeError for a length that it cannot read.
     """
 
     def __init__(
@@ -59,7 +59,12 @@ class Answerer:
         self.model.to(device()).eval()
         record = Provenance.read(self.folder)
         learned = record.data.get("length") if record else None
-        self.length = min(length or learned or 128, self.model.encoder.config.max_position_embeddings)
+        positions = self.model.encoder.config.max_position_embeddings
+        if length is not None and not SHORTEST <= length <= positions:
+            raise RecipeError(
+                f"the length is {length}; accepted are {SHORTEST} to {positions}, the encoder's positions"
+            )
+        self.length = length or min(learned or 128, positions)
         self.precision = resolve(precision, device())
 
     def saying(self, model: Model) -> Answerer:

@@ -21,7 +21,7 @@ from ..train.compiling import compiles
 from ..train.optim import OPTIMIZERS
 from ..train.precision import device, resolve
 from ..train.schedule import factor, fewest, settled
-from .spec import COUNTED, DRAWN, SCRATCH, Recipe, build, seconds
+from .spec import COUNTED, DRAWN, SCRATCH, SHORTEST, Recipe, build, seconds
 
 _DEFAULTS: dict[type, dict[str, Any]] = {
     Document: {"batch_size": 64, "dropout": 0.0},
@@ -37,8 +37,8 @@ _AT_LEAST = {
     "train.horizon": 1,
     "train.patience": 1,
     "train.weight_decay": 0,
-    "data.length": 8,
-    "data.start_length": 8,
+    "data.length": SHORTEST,
+    "data.start_length": SHORTEST,
     "save.keep": 1,
     "save.every": 1,
     "evaluate.every": 1,
@@ -174,7 +174,7 @@ def going_on_to(recipe: Recipe, steps: int, done: int) -> Recipe:
         accepted = f"train.steps = {before}" + ("" if least is None else f", or any from {least} on")
         raise RunError(
             f"{recipe.out}: {done} of {before} steps are done, and with train.steps = {steps} their learning rate "
-            f"would have been another; accepted are {accepted}, or another --out"
+            f"would have been another; accepted are {accepted}, or another --out, which may start from this one's model"
         )
     return replace(recipe, train=replace(train, steps=steps, horizon=horizon))
 

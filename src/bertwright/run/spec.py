@@ -25,6 +25,8 @@ from ..errors import RecipeError
 DRAWN, COUNTED = "drawn", "counted"
 SCRATCH = "scratch"
 """In place of a checkpoint: weights drawn at random."""
+SHORTEST = 8
+"""Tokens of the shortest length that sequences may be cut to."""
 MICRO_TOKENS = 8192
 """Tokens a forward pass where memory does not bound them: fewer take a CPU longer a token, more no less."""
 

@@ -43,6 +43,13 @@ if TYPE_CHECKING:
     from .tag import Tag as Tag
 
 
+def __dir__() -> list[str]:
+    from ..named import find, names
+    from .base import Task
+
+    return sorted({*globals(), "Joint", "Task", *(find(__name__, file, Task).__name__ for file in names(__name__))})
+
+
 def __getattr__(name: str) -> Any:
     """`tasks.MaskedLM` is the class of that name in one of the folder's files."""
     from importlib import import_module

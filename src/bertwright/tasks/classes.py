@@ -19,7 +19,7 @@ from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Row
 from ..sums import ratio
 from .base import Confusion, Verdict, Verdicts, nats
-from .fields import classes_of, known, label_of, labelled, named_classes, told_apart, where
+from .fields import classes_of, known, label_of, labelled, named_classes, text_of, told_apart, value_of, where
 from .pooled import PooledTask
 from .sequences import LabelledSequences, pooling_of
 
@@ -50,9 +50,14 @@ class ClassTask(PooledTask, LabelledSequences):
             if self.classes and label not in self.classes:
                 raise RecipeError(f"{self.name}.weights names {label!r}, and the classes are {known(self.classes)}")
 
+    @property
     @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Those of a row's text: one, or two for a pair."""
+
     def sequence(self, row: Row) -> Example:
         """The text of a row, framed and cut."""
+        return text_of(row, *self.columns)
 
     @classmethod
     def made(cls, config: PretrainedConfig) -> bool:
@@ -76,13 +81,16 @@ class ClassTask(PooledTask, LabelledSequences):
     def settled(self, rows: Iterable[Row]) -> Self:
         """Reads off the rows which classes there are and how many rows each has, as far as that is asked for.
 
-        Raises InputError for a single class, and for a class of a single row: nothing can be learned of it.
+        Raises InputError for the first row without text, for a single class, and for a class of a single row: nothing
+        can be learned of it.
         """
         if self.classes and self.weights != BALANCED:
             return self
         first: dict[str, Row] = {}
         counts: Counter[str] = Counter()
         for row in rows:
+            for column in self.columns:
+                value_of(row, column)
             label = label_of(row, self.label_field)
             first.setdefault(label, row)
             counts[label] += 1

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..flow import Example, Row
 from .classes import ClassTask
-from .fields import text_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,5 +18,6 @@ class Classify(ClassTask):
     weights: Mapping[str, float] | str = ""
     pooling: str = ""
 
-    def sequence(self, row: Row) -> Example:
-        return text_of(row, self.text_field, "")
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.text_field,)

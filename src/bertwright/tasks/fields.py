@@ -76,7 +76,7 @@ def pair_of(row: Row, first: np.ndarray, second: np.ndarray) -> Example:
     return row.vocabulary.pair(first[:one], second[:other])
 
 
-def text_of(row: Row, first: str, second: str) -> Example:
+def text_of(row: Row, first: str, second: str = "") -> Example:
     """The text of the column `first`, cut to the row's length, or beside that of `second` where there is one."""
     if second:
         return pair_of(row, row.encode(side_of(row, first)), row.encode(side_of(row, second)))

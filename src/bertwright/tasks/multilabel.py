@@ -90,9 +90,7 @@ class MultiLabel(LabelledSequences):
 
     def examples(self, item: Row, rng: np.random.Generator) -> Iterator[Example]:
         value = item.fields.get(self.label_field)
-        yield labelled(
-            text_of(item, self.text_field, ""), self.name, None if value is None else self._places(item, value)
-        )
+        yield labelled(text_of(item, self.text_field), self.name, None if value is None else self._places(item, value))
 
     def _labels(self, row: Row, value: Any) -> list[str]:
         if isinstance(value, str):

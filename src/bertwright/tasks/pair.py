@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
-from ..flow import Example, Row
 from .classes import ClassTask
-from .fields import text_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,5 +26,6 @@ class Pair(ClassTask):
         """A config does not say whether its model was shown one text or two; it is taken for one."""
         return False
 
-    def sequence(self, row: Row) -> Example:
-        return text_of(row, self.first, self.second)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.first, self.second
