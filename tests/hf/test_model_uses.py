@@ -347,7 +347,7 @@ class TestBadInput:
         transformers.ElectraForPreTraining(ElectraConfig(**shape)).save_pretrained(tmp_path)
         kind, refuses = models.BertForMaskedLM, self.refuses
         refuses(
-            "a ElectraForPreTraining .'electra'.; BertForMaskedLM takes 'bert'",
+            "a ElectraForPreTraining .'electra'.; BertForMaskedLM takes 'bert'; try ElectraForMaskedLM",
             errors.CheckpointError,
             kind.from_pretrained,
             tmp_path,

@@ -85,7 +85,8 @@ def test_what_is_said_of_the_dev_rows_is_true(pretrained: Path, labelled: Path, 
     assert heldout["classify.accuracy"] == pytest.approx(metrics.accuracy_score(true, said))
     assert heldout["classify.macro_f1"] == pytest.approx(metrics.f1_score(true, said, average="macro"))
     assert heldout["classify.matthews"] == pytest.approx(metrics.matthews_corrcoef(true, said))
-    assert set(heldout) == {"classify.loss", "classify.accuracy", "classify.macro_f1", "classify.matthews"}
+    assert heldout["classify.commonest"] == max(true.count("sea"), true.count("сад")) / 40
+    assert set(heldout) == {f"classify.{name}" for name in ("loss", "accuracy", "commonest", "macro_f1", "matthews")}
 
 
 def test_the_best_checkpoint_by_the_dev_rows_becomes_the_model(

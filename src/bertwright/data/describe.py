@@ -8,6 +8,9 @@ from typing import Any
 from ..text.sentences import WITHOUT_SPACES
 from .store import TokenStore
 
+_ENOUGH = 10_000
+"""Tokens held out that tell losses apart: 1,500 of them are predicted, an accuracy of 30 % is known to 2.4 %."""
+
 
 def describe(store: TokenStore) -> list[str]:
     """What a store holds and what was met when it was made, a line each."""
@@ -40,7 +43,10 @@ def _origin(manifest: Mapping[str, Any]) -> str:
 def _heldout_line(heldout: Mapping[str, int], whole: Mapping[str, int], asked: float) -> str:
     if heldout["documents"]:
         share = heldout["tokens"] / whole["tokens"]
-        return f"held out: {heldout['documents']:,} documents, {heldout['tokens']:,} tokens ({share:.2%})"
+        line = f"held out: {heldout['documents']:,} documents, {heldout['tokens']:,} tokens ({share:.2%})"
+        return (
+            line if heldout["tokens"] >= _ENOUGH else f"{line}, which is little to judge by (--heldout holds out more)"
+        )
     if whole["documents"] == 1:
         return "held out: nothing, for there is a single document (are documents separated by blank lines?)"
     return f"held out: nothing, {'for the documents are too much alike' if asked else 'as asked'}"

@@ -123,11 +123,13 @@ class ClassTask(PooledTask, LabelledSequences):
         return self.classifier(encoder, len(self.classes))
 
     def report(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Loss in nats a row, without weights; accuracy, macro F1 over the classes that occur, Matthews correlation."""
+        """Loss in nats a row, without weights; accuracy, and that of always saying the commonest class; macro F1 over
+        the classes that occur; Matthews correlation."""
         loss, confusion = self._sums(sums)
         report = {
             "loss": ratio(loss, confusion.sum()),
             "accuracy": ratio(confusion.trace(), confusion.sum()),
+            "commonest": ratio(confusion.sum(1).max(), confusion.sum()),
             "macro_f1": macro_f1(confusion),
             "matthews": matthews(confusion),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -118,7 +119,9 @@ class Face(PreTrainedModel):
         if config.model_type not in cls.kind.model_types:
             made = f"a {next(iter(config.architectures or ()), type(config).__name__)} ({config.model_type!r})"
             accepted = " or ".join(map(repr, cls.kind.model_types))
-            raise (CheckpointError if where else RecipeError)(f"{where}{made}; {cls.__name__} takes {accepted}")
+            head = re.search(r"(Model|For\w+)$", cls.__name__)
+            other = f"; try {type(config).__name__.removesuffix('Config')}{head[0]}" if head else ""
+            raise (CheckpointError if where else RecipeError)(f"{where}{made}; {cls.__name__} takes {accepted}{other}")
         return cls.kind.blank(config)
 
     @classmethod
