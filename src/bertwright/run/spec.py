@@ -61,7 +61,9 @@ class Encoder:
     arch: str = ""
     """By default the one that the task is for, or bert."""
     size: str = "mini"
+    """Of an encoder from scratch: `tiny`, `mini`, `small`, `medium`, `base` or `large`."""
     init: str = "paper"
+    """The law by which weights are drawn: `paper`, `local`, `normal` or `zeros`."""
     words: str = DRAWN
     """Of an encoder from scratch: `drawn` as all else, or `counted`, from how often tokens of the store occur, and
     beside which."""
@@ -74,7 +76,9 @@ class Train:
     """How long and how fast it learns."""
 
     steps: int | None = None
+    """Optimizer steps."""
     epochs: float | None = None
+    """How many times the data, instead of steps."""
     budget: str | None = None
     """Time to spend in training steps, as in `90s`, `10m`, `2h`; turned into steps by a short calibration."""
     batch_size: int | None = None
@@ -92,10 +96,12 @@ class Train:
     optimizer: str = "adamw"
     """`adamw`, or `muon`: for the matrices of the encoder's layers, with AdamW for the rest."""
     lr: float | None = None
-    """AdamW's peak rate."""
+    """AdamW's peak rate. By default on text 1e-3 up to a width of 256 and less beyond, twice that beside Muon; on rows
+    5e-5 for a width of 768, more with the cube for narrower encoders, and at most 1e-3."""
     matrix_lr: float = 0.02
     """Muon's peak rate."""
     schedule: str = "linear"
+    """How the rate goes on after its rise: `linear`, `cosine`, `trapezoid` or `constant`."""
     warmup: float = 0.1
     """The share of the horizon over which the rate rises."""
     decay: float = 0.2
@@ -112,8 +118,11 @@ class Train:
     patience: int | None = None
     """How many judgements in a row may be no better than the best before the run ends; by default it does not."""
     weight_decay: float = 0.01
+    """Of all but biases and norms."""
     clip: float = 1.0
+    """The largest norm of a step's gradient; a larger one is scaled down to it."""
     dropout: float | None = None
+    """The share of values dropped in training."""
     precision: str = "auto"
     """`bf16` or `fp32` for products; `auto`, and `bf16` too, is bf16 where the hardware has it and fp32 elsewhere."""
     compile: str = "auto"
@@ -137,8 +146,9 @@ class Save:
     every: int | None = None
     """Steps; by default as often as it is judged."""
     keep: int = 2
+    """How many checkpoints, besides the best."""
     model: str | None = None
-    """`last`, or `best` by the held-out score."""
+    """The `last` checkpoint, or the `best` by the held-out score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +156,11 @@ class Recipe:
     """A run, before it starts. See the module's text for the file's form."""
 
     out: str
+    """The run's folder."""
     task: str
+    """What is learned: `mlm`, `mlm+nsp`, `classify`, `mine.py:Mine`."""
     seed: int = 1
+    """What every draw is a function of."""
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: Data = field(default_factory=Data)
     encoder: Encoder = field(default_factory=Encoder)
