@@ -165,6 +165,15 @@ def test_transformers_own_become_ours() -> None:
     assert (type(args), args.max_steps, args.home) == (TrainingArguments, 3, Path("runs/a"))
 
 
+def test_a_class_on_top_of_transformers_own_keeps_what_it_has_besides() -> None:
+    @dataclasses.dataclass
+    class More(transformers.TrainingArguments):
+        cache_dir: str = "somewhere"
+
+    made = TrainingArguments.of(More("runs/a", learning_rate=1e-3, cache_dir="here"))
+    assert (made.learning_rate, made.output_dir, made.cache_dir) == (1e-3, "runs/a", "here")
+
+
 def test_a_command_line_becomes_arguments(recwarn: pytest.WarningsRecorder) -> None:
     parser = HfArgumentParser(TrainingArguments)
     (args,) = parser.parse_args_into_dataclasses(["--output_dir", "runs/a", "--do_train", "--seed", "3"])

@@ -160,6 +160,7 @@ def test_logits_are_computed_when_they_are_looked_at(config: BertConfig, inputs:
     for look in (
         lambda out: out.logits,
         lambda out: out["logits"],
+        lambda out: out.get("logits"),
         lambda out: out[1],
         lambda out: out[1:][0],
         lambda out: out.to_tuple()[-1],

@@ -25,6 +25,11 @@ def refused(kind: type[BertwrightError], one: Trainer) -> str:
     return str(caught.value)
 
 
+def test_nothing_to_judge_is_said_before_training(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^eval_strategy='epoch' judges an eval_dataset, and none was passed$"):
+        trainer(tmp_path, eval_strategy="epoch")
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return iter(Examples().rows)

@@ -202,6 +202,15 @@ def test_what_is_asked_of_an_optimizer(tmp_path: Path) -> None:
     assert one.get_num_trainable_parameters() == sum(p.numel() for p in one.model.parameters())
 
 
+def test_an_optimizer_of_a_class_decays_what_the_arguments_say(tmp_path: Path) -> None:
+    of_class = (torch.optim.AdamW, {"lr": 1e-3})
+    made = trainer(tmp_path, weight_decay=0.3, optimizer_cls_and_kwargs=of_class).create_optimizer()
+    named, plain = made.param_groups
+    assert (named["weight_decay"], plain["weight_decay"], named["lr"]) == (0.3, 0.0, 1e-3)
+    assert all(name.endswith("bias") or "LayerNorm" in name for name in plain["param_names"])
+    assert not any(name.endswith("bias") or "LayerNorm" in name for name in named["param_names"])
+
+
 def test_several_labels_are_not_smoothed(tmp_path: Path) -> None:
     rows = [row | {"labels": torch.tensor([1.0, 0.0])} for row in Examples().rows]
     several = {"problem_type": "multi_label_classification"}

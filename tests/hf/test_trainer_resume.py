@@ -62,6 +62,14 @@ def test_a_folder_with_another_run_is_not_written_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
+def test_intervals_are_those_of_the_arguments_that_go_on(tmp_path: Path) -> None:
+    trainer(tmp_path, max_steps=4, save_strategy="steps", save_steps=2, logging_steps=2).train()
+    again = trainer(tmp_path, max_steps=9, save_strategy="steps", save_steps=3, logging_steps=1)
+    again.train(resume_from_checkpoint=True)
+    assert sorted(int(path.name.removeprefix("checkpoint-")) for path in tmp_path.glob("checkpoint-*")) == [2, 4, 6, 9]
+    assert [line["step"] for line in again.state.log_history if "loss" in line] == [2, 4, 5, 6, 7, 8, 9]
+
+
 def test_a_run_of_the_command_line_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text("")
     with pytest.raises(RunError, match=r"is a run of `bertwright pretrain` or `finetune`; choose another output_dir$"):

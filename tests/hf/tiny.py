@@ -69,7 +69,8 @@ def arguments(home: Path, **more: Any) -> TrainingArguments:
 
 def trainer(home: Path, whole: Any = None, data: Any = None, kind: type[Trainer] = Trainer, **more: Any) -> Trainer:
     """A Trainer with arguments and what else it takes, by name."""
-    own = {"data_collator", "eval_dataset", "callbacks", "compute_metrics", "optimizers", "model_init"}
+    own = {"data_collator", "eval_dataset", "callbacks", "compute_metrics", "model_init"}
+    own |= {"optimizers", "optimizer_cls_and_kwargs"}
     passed = {name: more.pop(name) for name in own & more.keys()}
     whole = model() if whole is None and "model_init" not in passed else whole
     data = Examples() if data is None else data

@@ -39,6 +39,17 @@ def test_a_run_says_what_it_runs_on(store: Path, tmp_path: Path) -> None:
     assert (resolved.micro_tokens, resolved.threads) == (8192, torch.get_num_threads())
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"train__budget": "0.2s"}, r"[\d,]+ steps fill 0.2s at the present pace\."), ({}, r"15 steps in all\.")],
+)
+def test_a_run_says_how_long_it_is(pretrained: Path, tmp_path: Path, asked: dict[str, object], said: str) -> None:
+    watcher = runs.Watcher()
+    rows = runs.write_rows(tmp_path / "train.jsonl", runs.rows(36, seed=3))
+    runs.done(runs.finetuning(pretrained, rows, tmp_path / "run", **{"train__steps": None, **asked}), watcher)
+    assert [line for line in watcher.said if re.fullmatch(said, line)]
+
+
 def test_without_a_compiler_it_says_so_and_runs_as_written(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,6 +235,9 @@ def test_rows_without_text_are_skipped_and_counted(tmp_path: Path) -> None:
         ("a.csv", "text,label\na,b\nc\n", ":3: 1 fields where the first line names 2 (text, label)"),
         ("a.csv", "text,label\na,b,c\n", ":2: 3 fields"),
         ("a.csv", "text,label\n", "no text in it"),
+        ("a.csv", "text,label,text\na,b,c\n", ":1: two columns are called 'text'"),
+        ("a.csv", 'label,text\n1,"hello\n0,foo\n', ":3: not a row of a table (unexpected end of data; a field that be"),
+        ("a.csv", 'label,text\n1,"hello" said\n', ":2: not a row of a table (',' expected after '\"'; a field that be"),
         ("a.parquet", "PAR1 but nothing else", "not a readable parquet file"),
     ],
 )
@@ -258,6 +261,40 @@ def test_quotes_in_tables_with_tabs(tmp_path: Path) -> None:
     assert [row["text"] for row in read_rows(write(tmp_path / "a.tsv", plain))] == ['"No," he said', '"unpaired']
     quoted = 'text\tlabel\n"a ""b"" c"\t0\n"d\te"\t1\n'
     assert [row["text"] for row in read_rows(write(tmp_path / "b.tsv", quoted))] == ['a "b" c', "d\te"]
+
+
+def test_a_stray_quote_far_into_a_table_with_tabs_is_said(tmp_path: Path) -> None:
+    """It would take all lines up to the next one into a single field."""
+    lines = [f"line {number}\t{number % 2}\n" for number in range(1500)]
+    lines[1200] = '"line\t0\n'
+    path = write(tmp_path / "a.tsv", "text\tlabel\n" + "".join(lines))
+    with pytest.raises(InputError, match="not a row of a table"):
+        list(read_rows(path))
+
+
+def test_text_in_parquet_that_is_no_utf8(tmp_path: Path) -> None:
+    column = pa.array([b"caf\xe9"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
+    assert "not a readable parquet file ('utf-8' codec can't decode" in error(tmp_path / "a.parquet")
+
+
+def test_what_a_folder_holds_that_is_no_text_of_ones_own(tmp_path: Path) -> None:
+    """Stores, models, runs and hidden files, in a folder and in a glob; what is named itself is read."""
+    write(tmp_path / "a.txt", "one")
+    for made in ("store/tokenizer/tokenizer.json", "model/tokenizer_config.json", "run/asked.toml"):
+        write(tmp_path / made, "{}")
+        write((tmp_path / made).with_name("vocab.txt"), "[PAD]")
+    for hidden in (".ipynb_checkpoints/a.txt", "._a.txt", "store/.cache/a.txt"):
+        write(tmp_path / hidden, "hidden")
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
+    assert texts(tmp_path) == texts(f"{tmp_path}/**/*.txt") == ["one"]
+    assert texts(tmp_path / "model" / "vocab.txt") == ["[PAD]"]
+
+
+def test_json_lines_with_a_byte_order_mark_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BufferedReader(io.BytesIO(b'\xef\xbb\xbf{"text": "one"}\n'))
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=stream))
+    assert texts("-") == ["one"]
 
 
 def test_lines_and_fields_of_megabytes(tmp_path: Path) -> None:

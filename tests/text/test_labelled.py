@@ -18,6 +18,7 @@ EU NNP B-NP B-ORG
 rejects VBZ B-VP O
 
 # a comment of the file
+# sent_id = 2
 Москва\tNNP\tB-NP\tB-LOC
 # NN B-NP O
 """
@@ -101,6 +102,11 @@ def test_a_list_of_objects(tmp_path: Path, content: str) -> None:
             "a.json",
             '{"data": [{"paragraphs": [{"qas": [{}]}]}]}',
             "a.json:article 1, paragraph 1: expected `context` and",
+        ),
+        (
+            "a.json",
+            '{"data": [{"paragraphs": null}]}',
+            "a.json:article 1: expected a list of `paragraphs`, as SQuAD has",
         ),
     ],
 )

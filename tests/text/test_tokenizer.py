@@ -186,6 +186,13 @@ def test_other_names_for_special_tokens(tmp_path: Path) -> None:
     assert Tokenizer.load(tmp_path / "again").fingerprint == tokenizer.fingerprint
 
 
+def test_a_special_token_that_is_null_has_its_usual_name(plain: Tokenizer, tmp_path: Path) -> None:
+    plain.save(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"unk_token": None}))
+    assert Tokenizer.load(tmp_path).vocabulary.unk == plain.vocabulary.unk
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [

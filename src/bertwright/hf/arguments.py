@@ -84,10 +84,14 @@ class TrainingArguments(transformers.TrainingArguments, metaclass=_Understanding
 
     @classmethod
     def of(cls, args: transformers.TrainingArguments) -> TrainingArguments:
-        """Those of transformers' own class as arguments of this one."""
+        """Those of transformers' own class as arguments of this one, with what a class on top of it has besides."""
         if isinstance(args, cls):
             return args
-        return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(args) if field.init})
+        values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args) if field.init}
+        made = cls(**{name: value for name, value in values.items() if name in _FIELDS})
+        for name in values.keys() - _FIELDS.keys():
+            setattr(made, name, values[name])
+        return made
 
     @property
     def home(self) -> Path:

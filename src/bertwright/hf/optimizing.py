@@ -39,6 +39,19 @@ def optimizer_for(args: TrainingArguments, model: nn.Module, decay: list[str]) -
     return Several([_single("adamw_torch_fused", args, rest, extra), muon])
 
 
+def of_class(
+    kind: type[torch.optim.Optimizer],
+    settings: dict[str, Any],
+    args: TrainingArguments,
+    model: nn.Module,
+    decay: list[str],
+) -> torch.optim.Optimizer:
+    """An optimizer of that class for all that trains, in the groups that transformers makes."""
+    trained: list[Named] = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = settings.get("params") or _groups(trained, decay, args.weight_decay)
+    return kind(groups, **{name: value for name, value in settings.items() if name != "params"})
+
+
 def name_parameters(optimizer: AnyOptimizer, model: nn.Module) -> None:
     """Tells an optimizer of somebody's own what its parameters are called, so that its state can be kept by name."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}

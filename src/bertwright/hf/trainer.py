@@ -92,6 +92,9 @@ class Trainer(Weighing, Reporting):
         padding = DataCollatorWithPadding(tokenizer) if hasattr(tokenizer, "pad") else None
         self.data_collator = data_collator or padding or default_data_collator
         self._take_model(model if model is not None else self.call_model_init())
+        if self.args.eval_strategy != "no" and eval_dataset is None and not isinstance(self.model, Model):
+            strategy = str(getattr(self.args.eval_strategy, "value", self.args.eval_strategy))
+            raise RunError(f"eval_strategy={strategy!r} judges an eval_dataset, and none was passed")
         self.label_smoother = self._smoother()
         self.state = TrainerState()
         self.control = TrainerControl()
@@ -196,11 +199,12 @@ class Trainer(Weighing, Reporting):
         """The optimizer: the one that was passed, or one as the arguments say."""
         if self.optimizer is None:
             trained = self.model if model is None else model
+            decay = self.get_decay_parameter_names(trained)
             if self.optimizer_cls_and_kwargs is None:
-                self.optimizer = optimizing.optimizer_for(self.args, trained, self.get_decay_parameter_names(trained))
+                self.optimizer = optimizing.optimizer_for(self.args, trained, decay)
             else:
                 kind, settings = self.optimizer_cls_and_kwargs
-                self.optimizer = kind([p for p in trained.parameters() if p.requires_grad], **settings)
+                self.optimizer = optimizing.of_class(kind, settings, self.args, trained, decay)
         optimizing.name_parameters(self.optimizer, self.model)
         return self.optimizer
 

@@ -71,6 +71,7 @@ class Training:
         trainer.create_scheduler(self.steps, trainer.optimizer)
         if checkpoint is not None:
             saving.resume(trainer, checkpoint)
+            self._take_intervals()
         trainer.state.init_training_references(trainer, self.steps, self._num_epochs(), trainer._trial)
         loop = self._loop()
         loop.step = trainer.state.global_step
@@ -95,14 +96,18 @@ class Training:
         return maxsize if per_epoch is None else ceil(self.steps / per_epoch)
 
     def _begin_state(self) -> None:
-        trainer, args = self.trainer, self.trainer.args
+        trainer = self.trainer
         kept: list[Any] = [
             one for one in [*trainer.callback_handler.callbacks, trainer.control] if isinstance(one, ExportableState)
         ]
         trainer.state = TrainerState(stateful_callbacks=kept)
         trainer.state.is_hyper_param_search = trainer._trial is not None
-        trainer.state.train_batch_size = args.train_batch_size
-        trainer.state.compute_steps(args, self.steps)
+        self._take_intervals()
+
+    def _take_intervals(self) -> None:
+        """How often to log, judge and save is as the arguments of now say, also where a run goes on."""
+        self.trainer.state.train_batch_size = self.trainer.args.train_batch_size
+        self.trainer.state.compute_steps(self.trainer.args, self.steps)
 
     def _loop(self) -> Loop[Summed]:
         trainer, args = self.trainer, self.trainer.args

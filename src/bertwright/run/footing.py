@@ -1,4 +1,4 @@
-"""What a run stands on, in a line for people: device, threads, number format, memory, and what was not to be had."""
+"""What a run stands on, for people: device, threads, number format, memory, what was not to be had, and its length."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from .spec import MICRO_TOKENS, Recipe
 
 
 def footing(recipe: Recipe, asked: Recipe, keeps_memory: bool) -> Iterator[str]:
-    """The line on a resolved recipe, and one for each thing that was `asked` for and is not to be had here."""
+    """Lines on a resolved recipe, and one for each thing that was `asked` for and is not to be had here."""
     on, train = device(), recipe.train
     precision, compiled = resolve(train.precision, on), compiles(train.compile, on)
     yield f"Runs on {_name(on)}: {', '.join(_parts(recipe, asked, precision, compiled, keeps_memory))}."
+    if asked.train.budget is not None:
+        yield f"{train.steps:,} steps fill {asked.train.budget} at the present pace."
+    elif asked.train.steps is None:
+        yield f"{train.steps:,} steps in all."
     if train.precision == "bf16" and precision != "bf16":
         yield f"train.precision is bf16, which {_name(on)} has no instructions for: it trains in fp32."
     if train.compile == "on" and not compiled:

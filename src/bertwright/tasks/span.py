@@ -213,13 +213,11 @@ def _spans(example: Example, answer: Mapping[str, np.ndarray], longest: int) -> 
     """The best spans of a window: their characters, and the sum of both scores."""
     places, first = example.labels["places"], example.labels["from"]
     starts, ends = (answer[side][first : first + len(places)].astype(np.float64) for side in ("start", "end"))
-    sums = starts[:, None] + ends[None, :]
-    allowed = np.triu(np.tril(np.ones_like(sums, dtype=bool), longest - 1))
-    flat = np.where(allowed, sums, -np.inf).ravel()
-    for at in np.argsort(-flat, kind="stable")[:_BEST]:
-        if flat[at] > -np.inf:
-            start, end = divmod(int(at), len(places))
-            yield (int(places[start, 0]), int(places[end, 1])), float(flat[at])
+    allowed = np.triu(np.tril(np.ones((len(places), len(places)), dtype=bool), longest - 1))
+    first_tokens, last_tokens = np.nonzero(allowed)
+    sums = starts[first_tokens] + ends[last_tokens]
+    for at in np.argsort(-sums, kind="stable")[:_BEST]:
+        yield (int(places[first_tokens[at], 0]), int(places[last_tokens[at], 1])), float(sums[at])
 
 
 def _share(scores: np.ndarray, at: int) -> float:

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -182,9 +183,11 @@ def _has_stray_quotes(sample: list[str]) -> bool:
 
 def _from_table(read: Iterator[str], name: str, **dialect: Any) -> Iterator[LabelledRow]:
     csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
-    reader = csv.reader(read, **dialect)
+    reader = csv.reader(read, strict=True, **dialect)
     try:
         columns = next((row for row in reader if row), [])
+        if twice := [column for column, number in Counter(columns).items() if number > 1]:
+            raise InputError(f"{name}:{reader.line_num}: two columns are called {twice[0]!r}")
         for row in reader:
             if len(row) == len(columns):
                 yield LabelledRow(dict(zip(columns, row, strict=True)), f"{name}:{reader.line_num}")
@@ -192,7 +195,8 @@ def _from_table(read: Iterator[str], name: str, **dialect: Any) -> Iterator[Labe
                 found = f"{len(row)} fields where the first line names {len(columns)}"
                 raise InputError(f"{name}:{reader.line_num}: {found} ({', '.join(columns)[:200]})")
     except csv.Error as error:
-        raise InputError(f"{name}:{reader.line_num}: not a row of a table ({error})") from None
+        quotes = "a field that begins with a quote ends with one, and in it quotes are doubled"
+        raise InputError(f"{name}:{reader.line_num}: not a row of a table ({error}; {quotes})") from None
 
 
 def _from_parquet(stream: io.BufferedReader, source: Source) -> Iterator[LabelledRow]:
@@ -210,7 +214,7 @@ def _from_parquet(stream: io.BufferedReader, source: Source) -> Iterator[Labelle
                 for row in batch.to_pylist():
                     number += 1
                     yield LabelledRow(row, f"{source.name}:row {number}")
-    except ArrowException as error:
+    except (ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{source.name}: not a readable parquet file ({str(error).splitlines()[0]})") from None
 
 

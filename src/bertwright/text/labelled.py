@@ -11,6 +11,7 @@ from ..errors import InputError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_SAYS = re.compile(r"# \S+ = ")
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
@@ -47,15 +48,17 @@ def from_columns(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
     """Sentences of CoNLL column files (Tjong Kim Sang & De Meulder, 2003): a token a line, a blank line between two.
 
     A row has each column as a list, called by its number from `1` on; `tokens` is the first and `tags` the last one.
-    Columns are parted by tabs where there is one, else by spaces; a line that begins with `# ` and is of another width
-    is a comment, and one that begins with `-DOCSTART-` is passed over. Raises InputError for a line of another width.
+    Columns are parted by tabs where there is one, else by spaces. A line that begins with `# ` and is of another width,
+    or says `# name = value`, is a comment, and one that begins with `-DOCSTART-` is passed over. Raises InputError for
+    a line of another width.
     """
     width = 0
     for start, sentence in _sentences(read):
         tokens = []
         for number, line in sentence:
             columns = line.split("\t") if "\t" in line else line.split()
-            if columns[0] == "-DOCSTART-" or (line.startswith("# ") and len(columns) != width):
+            comment = line.startswith("# ") and (len(columns) != width or _SAYS.match(line))
+            if columns[0] == "-DOCSTART-" or comment:
                 continue
             width = width or len(columns)
             if len(columns) != width:
@@ -125,6 +128,8 @@ def from_json(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
 
 
 def _questions(article: Mapping[str, Any], where: str) -> Iterator[LabelledRow]:
+    if not isinstance(article["paragraphs"], list):
+        raise InputError(f"{where}: expected a list of `paragraphs`, as SQuAD has it")
     for at, paragraph in enumerate(article["paragraphs"], 1):
         try:
             for asked in paragraph["qas"]:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 from ..errors import InputError
@@ -27,6 +28,8 @@ COLUMNS = ("conll", "conllu", "iob", "bio")
 """A token a line with its annotations in columns."""
 ROW_KINDS = (*KINDS, "json", *COLUMNS)
 """Kinds of files with labelled rows."""
+_MADE = ("tokenizer.json", "tokenizer_config.json", "asked.toml")
+"""What tells a folder of a tokenizer (a store has one, a model too) or of a run."""
 _HEAD = 1 << 16
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
@@ -81,7 +84,8 @@ def find_sources(
     """Every file that the inputs mean, once, in the order given and sorted inside a folder or a glob.
 
     `spool` is a folder into which standard input is written first, so that it can be read more than once. Folders in
-    `leave_out` are not walked. Raises InputError for an input that means no readable file, one of the `kinds`.
+    `leave_out` are not walked, nor are hidden ones, runs, and what holds a tokenizer: stores and models. Raises
+    InputError for an input that means no readable file, one of the `kinds`.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
@@ -111,7 +115,8 @@ def _meant_by(given: str, spool: Path | None, avoided: set[str], kinds: Sequence
         return [_as_file(path, given, kinds, named=True)]
     if glob.has_magic(given):
         matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]
-        files = [m for m in matches if _kind(m, kinds) and m.is_file()]
+        begin = len([*takewhile(lambda part: not glob.has_magic(part), path.parts)])
+        files = [m for m in matches if _kind(m, kinds) and m.is_file() and not _through(m, begin, avoided)]
         if files:
             return [_as_file(file, str(file), kinds, named=False) for file in files]
         raise InputError(f"{given}: {len(matches)} matches, and none that can be read; accepted: {_accepted(kinds)}")
@@ -121,16 +126,29 @@ def _meant_by(given: str, spool: Path | None, avoided: set[str], kinds: Sequence
 def _in_folder(folder: Path, avoided: set[str], kinds: Sequence[str]) -> list[Source]:
     files, others = [], 0
     for at, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if os.path.realpath(os.path.join(at, f)) not in avoided)
-        for name in sorted(names):
+        folders[:] = sorted(f for f in folders if not _passed_over(Path(at, f), avoided))
+        for name in sorted(name for name in names if not name.startswith(".")):
             path = Path(at, name)
-            if _kind(path, kinds):
+            if _kind(path, kinds) and path.is_file():
                 files.append(_as_file(path, str(path), kinds, named=False))
             others += not _kind(path, kinds)
     if not files:
         said = f"a folder without readable files ({others} of other kinds)"
         raise InputError(f"{folder}: {said}; accepted: {_accepted(kinds)}")
     return files
+
+
+def _through(path: Path, begin: int, avoided: set[str]) -> bool:
+    """Whether a glob, whose own parts end at `begin`, went through a folder that a walk would pass over."""
+    folders = path.parts[:-1]
+    return any(_passed_over(Path(*folders[: at + 1]), avoided) for at in range(begin, len(folders)))
+
+
+def _passed_over(folder: Path, avoided: set[str]) -> bool:
+    """Whether a folder is hidden, to be left out, or one that this package or transformers wrote."""
+    if folder.name.startswith(".") or os.path.realpath(folder) in avoided:
+        return True
+    return any((folder / made).is_file() for made in _MADE)
 
 
 def _kind(path: Path, kinds: Sequence[str]) -> tuple[str, str] | None:
@@ -180,7 +198,7 @@ def opened(source: Source) -> Iterator[tuple[io.BufferedReader, io.BufferedReade
 
 def kind_of(stream: io.BufferedReader) -> str:
     """The kind of a stream without a name: JSON lines begin with a brace, anything else is text."""
-    head = stream.peek(4)
+    head = stream.peek(4).removeprefix(b"\xef\xbb\xbf")
     return "parquet" if head.startswith(b"PAR1") else "jsonl" if head.lstrip()[:1] == b"{" else "txt"
 
 

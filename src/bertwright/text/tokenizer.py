@@ -153,7 +153,7 @@ class Tokenizer:
 
 
 def _special_names(backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> dict[str, str]:
-    names = {role: _name_of(config.get(f"{role}_token", f"[{role.upper()}]")) for role in ROLES}
+    names = {role: _name_of(config.get(f"{role}_token") or f"[{role.upper()}]") for role in ROLES}
     missing = [role for role, name in names.items() if backend.token_to_id(name) is None]
     if missing:
         found = ", ".join(sorted(t.content for t in backend.get_added_tokens_decoder().values() if t.special)) or "none"

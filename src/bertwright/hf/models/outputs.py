@@ -47,6 +47,9 @@ class _Late(ModelOutput):
         names = list(self.keys())[key]
         return getattr(self, names) if isinstance(names, str) else tuple(getattr(self, name) for name in names)
 
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self.keys() else default
+
     def items(self) -> Any:
         self._made()
         return super().items()
