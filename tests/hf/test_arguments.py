@@ -163,6 +163,8 @@ def test_to_callbacks_it_is_transformers_own() -> None:
 def test_transformers_own_become_ours() -> None:
     args = TrainingArguments.of(transformers.TrainingArguments("runs/a", max_steps=3, use_cpu=True))
     assert (type(args), args.max_steps, args.home) == (TrainingArguments, 3, Path("runs/a"))
+    assert args.given >= {"output_dir", "max_steps", "use_cpu"}
+    assert not args.given & {"learning_rate", "per_device_train_batch_size", "weight_decay", "warmup_steps", "bf16"}
 
 
 def test_a_class_on_top_of_transformers_own_keeps_what_it_has_besides() -> None:

@@ -84,10 +84,11 @@ def test_a_stream_that_does_not_begin_again_ends_the_training(tmp_path: Path, ca
         def __iter__(self) -> Iterator[dict[str, Tensor]]:
             return self.rows
 
-    one = trainer(tmp_path, data=Once(), max_steps=9)
+    one = trainer(tmp_path, data=Once(), max_steps=9, save_strategy="epoch")
     assert one.train().global_step == 4
     assert "does not begin again: training stops after step 4 of 9" in caplog.text
     assert one.state.log_history[-1]["train_loss"] > 0
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
 
 
 def test_columns_that_the_model_does_not_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import types
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalPrediction
 
 from bertwright.errors import RunError
+from bertwright.hf import reporting
 from bertwright.hf.trainer import Trainer
 
 THEIRS = {field.name for field in dataclasses.fields(transformers.TrainingArguments)}
@@ -200,6 +202,48 @@ def test_what_is_asked_of_an_optimizer(tmp_path: Path) -> None:
     assert one.get_optimizer_group(bias)["weight_decay"] == 0
     assert [group["weight_decay"] for group in one.get_optimizer_group()] == [0.1, 0]
     assert one.get_num_trainable_parameters() == sum(p.numel() for p in one.model.parameters())
+
+
+def test_epochs_that_are_left_early_are_as_many_as_asked_for(tmp_path: Path) -> None:
+    class Leaving(TrainerCallback):
+        ended = 0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            control.should_epoch_stop = state.global_step % 2 == 0
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            self.ended += 1
+
+    leaving = Leaving()
+    one = trainer(tmp_path, num_train_epochs=3, per_device_train_batch_size=4, callbacks=[leaving])
+    assert (one.train().global_step, leaving.ended) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "places"),
+    [("every_save", [None]), ("checkpoint", [None, "last-checkpoint"]), ("all_checkpoints", [None, "checkpoint-2"])],
+)
+def test_what_is_sent_to_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, places: list[str | None]
+) -> None:
+    """The model into the root, and the whole checkpoint beside it where that is asked for."""
+    sent: list[tuple[str, str | None, list[str]]] = []
+
+    class Hub:
+        def __init__(self, **asked: Any) -> None: ...
+
+        def create_repo(self, name: str, **asked: Any) -> Any:
+            return types.SimpleNamespace(repo_id=name)
+
+        def upload_folder(self, folder_path: Path, path_in_repo: str | None = None, **asked: Any) -> None:
+            sent.append((folder_path.name, path_in_repo, asked["ignore_patterns"]))
+
+    monkeypatch.setattr(reporting, "HfApi", Hub)
+    hub = {"push_to_hub": True, "hub_strategy": strategy, "hub_model_id": "me/mine"}
+    trainer(tmp_path, max_steps=2, save_strategy="steps", save_steps=2, **hub).train()
+    assert [(folder, place) for folder, place, _ in sent] == [("checkpoint-2", place) for place in places]
+    assert {"optimizer.safetensors", "trainer_state.json"} <= {*sent[0][2]}
+    assert not {"optimizer.safetensors", "trainer_state.json"} & {name for _, _, names in sent[1:] for name in names}
 
 
 def test_an_optimizer_of_a_class_decays_what_the_arguments_say(tmp_path: Path) -> None:

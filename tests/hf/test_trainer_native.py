@@ -80,3 +80,15 @@ def test_what_is_not_for_a_store_is_refused(store: Path, tmp_path: Path) -> None
     args = TrainingArguments(str(tmp_path), max_steps=1, optim="sgd")
     with pytest.raises(ArgumentError, match="optim='sgd' is not for a TokenStore; accepted are adamw_torch"):
         Trainer(model(store), args, train_dataset=TokenStore(store)).train()
+
+
+def test_what_it_does_not_read_is_said(store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    args = TrainingArguments(str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=8)
+    one = Trainer(model(store), args, train_dataset=TokenStore(store), compute_metrics=lambda said: {})
+    with pytest.raises(
+        RunError, match=r"goes on in its own folder by itself; leave out resume_from_checkpoint='there'$"
+    ):
+        one.train(resume_from_checkpoint="there")
+    assert not (tmp_path / "run").exists()
+    one.train()
+    assert "A run on a TokenStore does not read compute_metrics." in caplog.text

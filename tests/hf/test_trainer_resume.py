@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import Examples, hide, losses, model, trainer, weights
+from torch.utils.data import IterableDataset
 
 from bertwright.errors import CheckpointError, RunError
 
@@ -60,6 +61,34 @@ def test_a_folder_with_another_run_is_not_written_over(tmp_path: Path) -> None:
     with pytest.warns(FutureWarning, match="overwrite_output_dir"):
         run(tmp_path, max_steps=2, save_steps=2, overwrite_output_dir=True)
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+class Shuffled(IterableDataset[Any]):
+    """A stream of 12 rows, each time that it begins in an order of its own; it says which were asked for."""
+
+    def __init__(self) -> None:
+        self.epoch, self.told = 0, []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.told.append(epoch)
+
+    def __iter__(self) -> Any:
+        rows = Examples(size=12).rows
+        yield from (rows[(at * 5 + self.epoch) % 12] for at in range(12))
+
+
+def test_a_stream_is_told_how_often_it_has_begun(tmp_path: Path) -> None:
+    """And goes on from there: three steps of four rows are once through it."""
+    settings = {"max_steps": 8, "save_strategy": "steps", "save_steps": 5, "per_device_train_batch_size": 4}
+    whole = trainer(tmp_path, model(), Shuffled(), **settings)
+    whole.train()
+    assert whole.train_dataset.told == [0, 1, 2]
+    again = trainer(tmp_path, model(), Shuffled(), **settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert again.train_dataset.told == [0, 1, 2]
+    for name, tensor in weights(whole.model).items():
+        assert torch.equal(tensor, weights(again.model)[name]), name
 
 
 def test_intervals_are_those_of_the_arguments_that_go_on(tmp_path: Path) -> None:

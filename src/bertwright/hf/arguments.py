@@ -88,7 +88,10 @@ class TrainingArguments(transformers.TrainingArguments, metaclass=_Understanding
         if isinstance(args, cls):
             return args
         values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args) if field.init}
-        made = cls(**{name: value for name, value in values.items() if name in _FIELDS})
+        # What is as it comes was not asked for.
+        plain = transformers.TrainingArguments(args.output_dir)
+        asked = {name: value for name, value in values.items() if name in _FIELDS and value != getattr(plain, name)}
+        made = cls(args.output_dir, **asked)
         for name in values.keys() - _FIELDS.keys():
             setattr(made, name, values[name])
         return made

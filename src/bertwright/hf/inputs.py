@@ -78,6 +78,8 @@ class Epochs:
         self._at: tuple[int, int] | None = None
         """Epoch and number of the batch that the iterator gives next."""
         self._iterator: Iterator[Any] = iter(())
+        self._begun = 0
+        """The epoch that the iterator was told; of a stream, how often it had begun before."""
 
     def position(self, step: int) -> tuple[int, int]:
         """The epoch of a step, and how many batches of that epoch come before it."""
@@ -101,7 +103,7 @@ class Epochs:
     def __call__(self, step: int) -> list[Inputs]:
         epoch, number = self.position(step)
         if self._at != (epoch, number):
-            self._iterator = restart(self._batches, epoch, self._seed, number)
+            self._iterator, self._begun = restart(self._batches, epoch, self._seed, number)
         wanted = self._accumulation if self._length is None else min(self._accumulation, self._length - number)
         values = [self._next(epoch, number + index) for index in range(wanted)]
         self._at = (epoch, number + wanted) if wanted == self._accumulation else None
@@ -119,7 +121,7 @@ class Epochs:
         seed_everything(key_of(*seed_words))
         found = next(self._iterator, None)
         if found is None:  # A stream's end: it begins again.
-            self._iterator = restart(self._batches, epoch, self._seed, 0)
+            self._iterator, self._begun = restart(self._batches, self._begun + 1, self._seed, 0)
             seed_everything(key_of(*seed_words))
             found = next(self._iterator, None)
         if found is None and self._has_given:

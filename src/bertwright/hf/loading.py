@@ -140,20 +140,30 @@ def length_of(something: Any) -> int | None:
         return None
 
 
-def restart(batches: Any, epoch: int, seed: int, skip: int) -> Iterator[Any]:
-    """The batches of an epoch from number `skip` on, of any iterable; whoever knows epochs is told which it is."""
+def restart(batches: Any, epoch: int, seed: int, skip: int) -> tuple[Iterator[Any], int]:
+    """The batches of an epoch from number `skip` on, of any iterable; whoever knows epochs is told which it is.
+
+    A stream begins again at its end, and is told the next one; also returned is the epoch in which it is then.
+    """
+    order = getattr(batches, "batch_sampler", None)
+    if isinstance(order, Keyed):
+        order.skip, skip = skip, 0
+    iterator, begun = _begun(batches, epoch, seed), epoch
+    for number in range(skip):
+        seed_everything(key_of(seed, "batch", epoch, number))
+        if next(iterator, None) is None:
+            begun += 1
+            iterator = _begun(batches, begun, seed)
+            seed_everything(key_of(seed, "batch", epoch, number))
+            next(iterator, None)
+    return iterator, begun
+
+
+def _begun(batches: Any, epoch: int, seed: int) -> Iterator[Any]:
     seed_everything(key_of(seed, "epoch", epoch))
     order = getattr(batches, "batch_sampler", None)
     parts = (batches, order, None if isinstance(order, Keyed) else getattr(batches, "sampler", None))
     for part in (*parts, getattr(batches, "dataset", None)):
         if callable(tell := getattr(part, "set_epoch", None)):
             tell(epoch)
-    if isinstance(order, Keyed):
-        order.skip, skip = skip, 0
-    iterator = iter(batches)
-    for number in range(skip):
-        seed_everything(key_of(seed, "batch", epoch, number))
-        if next(iterator, None) is None:  # A stream begins again at its end.
-            iterator = iter(batches)
-            next(iterator, None)
-    return iterator
+    return iter(batches)

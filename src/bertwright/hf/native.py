@@ -42,6 +42,10 @@ _READ = frozenset(
     load_best_model_at_end torch_compile disable_tqdm report_to run_name eval_strategy save_strategy""".split()
 )
 
+_UNREAD = ("eval_dataset", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "optimizer",
+           "lr_scheduler", "optimizer_cls_and_kwargs", "model_init")  # fmt: skip
+"""What a Trainer may be made with besides."""
+
 
 class Told:
     """What a run says, told to a Trainer's callbacks."""
@@ -59,11 +63,16 @@ class Told:
         self._stop.asked = trainer.control.should_training_stop
 
 
-def train_natively(trainer: Face, model: Model) -> TrainOutput:
+def train_natively(trainer: Face, model: Model, resume_from: str | bool | None) -> TrainOutput:
     """`Trainer.train` of a model of this package: the output folder is the run's, which goes on by itself.
 
-    Raises RunError when there is no TokenStore to train on.
+    Raises RunError when there is no TokenStore to train on, and for another checkpoint to go on from.
     """
+    if not isinstance(resume_from, bool | None):
+        asked = f"resume_from_checkpoint={resume_from!r}"
+        raise RunError(f"a run on a TokenStore goes on in its own folder by itself; leave out {asked}")
+    if unread := [name for name in _UNREAD if getattr(trainer, name, None) is not None]:
+        logger.warning(f"A run on a TokenStore does not read {', '.join(unread)}.")
     store = _store("trains on", "train_dataset", trainer.train_dataset)
     recipe, stop, handler = recipe_of(trainer.args, model, store), Stop(), trainer.callback_handler
     trainer.control = handler.on_train_begin(trainer.args, trainer.state, trainer.control)

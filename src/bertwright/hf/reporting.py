@@ -68,7 +68,11 @@ class Reporting(Face):
         home = self.args.home
         written = saving.write_checkpoint(self, home if trial is None else home / f"run-{trial.number}")
         if self.args.push_to_hub and self.args.hub_strategy != HubStrategy.END:
-            self._upload(written, f"Training in progress, step {self.state.global_step}", path_in_repo=None)
+            message = f"Training in progress, step {self.state.global_step}"
+            self._upload(written, message, ignore_patterns=saving.FOR_RESUMING)
+            whole = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: written.name}
+            if place := whole.get(HubStrategy(self.args.hub_strategy)):
+                self._upload(written, f"{message}, checkpoint", path_in_repo=place)
 
     def push_to_hub(self, commit_message: str = "End of training", token: str | None = None, **more: Any) -> Any:
         """Writes the model into the output folder and uploads it to the Hub, as `hub_model_id` or the folder's name."""
@@ -79,14 +83,12 @@ class Reporting(Face):
         api = HfApi(token=token or self.args.hub_token)
         name = self.args.hub_model_id or self.args.home.absolute().name
         repo = api.create_repo(name, private=self.args.hub_private_repo, exist_ok=True).repo_id
-        ignored = ["checkpoint-*"] if self.args.hub_strategy != HubStrategy.ALL_CHECKPOINTS else None
         return api.upload_folder(
             repo_id=repo,
             folder_path=folder,
             commit_message=message,
             revision=more.pop("revision", self.args.hub_revision),
-            ignore_patterns=ignored,
-            **more,
+            **{"ignore_patterns": ["checkpoint-*"], **more},
         )
 
     def hyperparameter_search(

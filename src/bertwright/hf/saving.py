@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 OPTIMIZER_NUMBERS, SCHEDULER = "optimizer.json", "scheduler.json"
 STATE, ARGUMENTS = "trainer_state.json", "training_args.json"
+FOR_RESUMING = [OPTIMIZER, OPTIMIZER_NUMBERS, SCHEDULER, STATE]
+"""What a checkpoint holds besides a model."""
 _MUST_AGREE = ("seed", "data_seed", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate")
 
 

@@ -256,7 +256,7 @@ class Trainer(Weighing, Reporting):
         Raises RunError where the output folder holds another run, and CheckpointError where a checkpoint does not fit.
         """
         if isinstance(self.model, Model):
-            return train_natively(self, self.model)
+            return train_natively(self, self.model, resume_from_checkpoint)
         self._trial = trial
         home = self.args.home
         home = home / f"run-{trial.number}" if trial is not None else home

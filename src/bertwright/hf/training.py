@@ -144,10 +144,13 @@ class Training:
 
     def _all(self, loop: Loop[Summed], started: float) -> None:
         trainer, handler = self.trainer, self.trainer.callback_handler
+        most = ceil(trainer.args.num_train_epochs) if trainer.args.max_steps <= 0 else maxsize
         with closing(loop.steps(self.steps, on_demand)) as steps:
-            begun = None
+            begun = step = None
             while loop.step < self.steps and not trainer.control.should_training_stop:
                 epoch = self.epochs.position(loop.step)[0]
+                if epoch >= most:  # Some were left before their end.
+                    break
                 if epoch != begun:
                     begun = epoch
                     trainer.control = handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
@@ -155,14 +158,20 @@ class Training:
                     step = next(steps)
                 except Exhausted as end:
                     logger.warning(f"{end}: training stops after step {loop.step} of {self.steps}.")
+                    if step is not None:
+                        self._end_epoch(step, started)
                     break
                 self._after(step, started)
                 if trainer.control.should_epoch_stop:
                     self.epochs.end(step.number)
                 stops = trainer.control.should_training_stop or step.number == self.steps
                 if stops or self.epochs.position(step.number)[0] != epoch:
-                    trainer.control = handler.on_epoch_end(trainer.args, trainer.state, trainer.control)
-                    self._what_is_due(step, started)
+                    self._end_epoch(step, started)
+
+    def _end_epoch(self, step: Step, started: float) -> None:
+        trainer = self.trainer
+        trainer.control = trainer.callback_handler.on_epoch_end(trainer.args, trainer.state, trainer.control)
+        self._what_is_due(step, started)
 
     def _after(self, step: Step, started: float) -> None:
         trainer, state = self.trainer, self.trainer.state
