@@ -117,6 +117,8 @@ def test_text_too_short_to_cut_from(tmp_path: Path, refused: Refused) -> None:
         ({"data__length": 513}, "data.length is 513, and the encoder has 512 positions (max_position_embeddings); use"),
         ({"data__length": 4}, "data.length is at least 8, not 4"),
         ({"data__store": ""}, "learns from text and needs a token store: data.store, made by `prepare`"),
+        ({"data__train": "rows.csv"}, "data.train is set, and task mlm+nsp learns from text, data.store"),
+        ({"data__dev": "rows.csv"}, "data.dev is set, and task mlm+nsp learns from text, data.store"),
         ({"train__schedule": "zigzag"}, "unknown schedule 'zigzag'"),
     ],
 )

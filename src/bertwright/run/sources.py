@@ -80,8 +80,13 @@ def _horizon(recipe: Recipe) -> int:
 
 
 def open_source(recipe: Recipe, task: Task) -> Source:
-    """The source that fits what the task reads. Raises RecipeError when the recipe does not name one."""
-    return _FITTING[task.reads](recipe, task)
+    """The source that fits what the task reads. Raises RecipeError when the recipe names none, or another one too."""
+    source = _FITTING[task.reads](recipe, task)
+    for name, reads in {"store": Document, "train": Row, "dev": Row}.items():
+        if getattr(recipe.data, name) and task.reads is not reads:
+            learns = "text, data.store" if task.reads is Document else "labelled rows, data.train"
+            raise RecipeError(f"data.{name} is set, and task {task.name} learns from {learns}")
+    return source
 
 
 def _store(recipe: Recipe, task: Task) -> Source:
