@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import runs
@@ -43,6 +43,14 @@ def test_it_ends_with_the_weights_of_the_command(store: Path, tmp_path: Path) ->
     heard: list[dict[str, Any]] = []
 
     class Listening(TrainerCallback):
+        steps: ClassVar[list[tuple[int, int]]] = []
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            self.steps.append((0, state.max_steps))
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            self.steps.append((state.global_step, state.max_steps))
+
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
             heard.append(logs)
 
@@ -53,6 +61,7 @@ def test_it_ends_with_the_weights_of_the_command(store: Path, tmp_path: Path) ->
     assert {name: metrics[f"eval_{name}"] for name in said} == pytest.approx(said, rel=1e-4)
     assert metrics["eval_loss"] == pytest.approx(said["mlm.loss"] + said["nsp.loss"], rel=1e-4)
     assert heard[-1] is metrics
+    assert Listening.steps == [(step, 4) for step in range(5)]
     assert runs.same_weights(command, tmp_path / "trainer")
     assert output.global_step == 4
     assert output.training_loss > 0

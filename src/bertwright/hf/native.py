@@ -51,15 +51,27 @@ class Told:
     """What a run says, told to a Trainer's callbacks."""
 
     def __init__(self, trainer: Face, stop: Stop) -> None:
-        self._trainer, self._stop = trainer, stop
+        self._trainer, self._stop, self._begun = trainer, stop, False
 
     def say(self, text: str) -> None:
         logger.warning(text)
 
-    def step(self, done: int, steps: int, numbers: Mapping[str, float]) -> None:
+    def begin(self, steps: int = 0) -> None:
+        """Once, when it is known how many steps there are."""
         trainer = self._trainer
-        trainer.state.global_step, trainer.state.max_steps, trainer.state.epoch = done, steps, done / steps
+        if not self._begun:
+            self._begun, trainer.state.max_steps = True, steps
+            handler = trainer.callback_handler
+            trainer.control = handler.on_train_begin(trainer.args, trainer.state, trainer.control)
+
+    def step(self, done: int, steps: int, numbers: Mapping[str, float]) -> None:
+        """A step that is logged, which is all that callbacks hear of, or what the held-out data say at it."""
+        self.begin(steps)
+        trainer = self._trainer
+        trainer.state.global_step, trainer.state.epoch = done, done / steps
         trainer.log({name: value for name, value in numbers.items() if name != "step"})
+        if "lr" in numbers:
+            trainer.control = trainer.callback_handler.on_step_end(trainer.args, trainer.state, trainer.control)
         self._stop.asked = trainer.control.should_training_stop
 
 
@@ -75,13 +87,14 @@ def train_natively(trainer: Face, model: Model, resume_from: str | bool | None) 
         logger.warning(f"A run on a TokenStore does not read {', '.join(unread)}.")
     store = _store("trains on", "train_dataset", trainer.train_dataset)
     recipe, stop, handler = recipe_of(trainer.args, model, store), Stop(), trainer.callback_handler
-    trainer.control = handler.on_train_begin(trainer.args, trainer.state, trainer.control)
+    told = Told(trainer, stop)
     try:
-        home = run(recipe, Told(trainer, stop), stop, given(model))
+        home = run(recipe, told, stop, given(model))
         names, kind = model.hf_names(), type(model.encoder)
         Checkpoint.open(home / "model").load_into(model, names, optional=(), kind=kind)
     except Stopped as stopped:
         home = stopped.home
+    told.begin()
     trainer.control = handler.on_train_end(trainer.args, trainer.state, trainer.control)
     lines = [line for line in RunFolder(recipe).metrics() if "lr" in line]
     last: Mapping[str, Any] = lines[-1] if lines else {"step": 0}
