@@ -115,7 +115,7 @@ def without_grids(args: argparse.Namespace) -> None:
     """All sequences in one padded grid."""
     from bertwright.nn import attention
 
-    attention._grouped = lambda lengths, on_cpu: [(len(lengths), lengths[0])]
+    attention._grouped = lambda lengths: [(len(lengths), lengths[0])]
 
 
 def with_torch_attention(args: argparse.Namespace) -> None:

@@ -62,8 +62,8 @@ def _file(name: str, args: Any) -> Path:
 
 
 def _asked(args: Any) -> dict[str, str]:
-    """What results hang on: the options, but for which of them are measured, where, and how many at a time."""
-    return {key: str(value) for key, value in sorted(vars(args).items()) if key not in ("names", "out", "jobs")}
+    """What results hang on: the options, but for which of them are measured, and where."""
+    return {key: str(value) for key, value in sorted(vars(args).items()) if key not in ("names", "out")}
 
 
 def _kept(name: str, args: Any) -> Facts | None:

@@ -41,6 +41,7 @@ def test_minimal_pairs(call: Call, pretrained: Path, tmp_path: Path, options: li
         (["--minimal-pairs", "{folder}/pairs.jsonl"], "pairs.jsonl:1: 'bad' or 'sentence_bad' is empty"),
         (["--minimal-pairs", "{folder}/pairs.jsonl", "--pll", "word"], "is original or within-word-l2r, not 'word'"),
         (["--minimal-pairs", "{folder}/pairs.jsonl", "--out", "{folder}/no/where"], "there is no folder"),
+        (["--minimal-pairs", "{folder}/pairs.jsonl", "--out", "{folder}"], "a folder; name a file in it"),
         (["--minimal-pairs", "{folder}/pairs.jsonl", "--input", "x.csv"], "one of --store"),
         ([], "one of --store"),
     ],

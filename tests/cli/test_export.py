@@ -32,6 +32,7 @@ def test_onnx_with_8_bits(call: Call, classifier: Path, labelled: Path, tmp_path
     [
         (["--to", "onnnx", "--out", "{folder}/x"], "--to is onnx or sentence-transformers, not 'onnnx'"),
         (["--to", "onnx", "--out", "{folder}"], "there is something already; choose a new folder"),
+        (["--to", "onnx", "--out", "."], "--out .: give a new folder a name"),
         (["--to", "sentence-transformers", "--int8", "--out", "{folder}/x"], "--int8 is for --to onnx"),
         (["--to", "onnx", "--out", "{folder}/x", "--input", "{folder}/none.csv"], "none.csv: no such file"),
         (["--to", "onnx", "--out", "{folder}/x", "--input", "{folder}/here.txt"], "label"),

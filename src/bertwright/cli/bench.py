@@ -38,7 +38,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="How many times each is timed.")] = 3,
     steps: Annotated[int, typer.Option(help="Timed steps a round.")] = 4,
     seconds: Annotated[float, typer.Option(help="Training of each for loss against time; 0: none.")] = 20.0,
-    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw.")] = 1,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -56,13 +56,15 @@ def bench(
         store=store or str(out / "store"),
         arch=arch,
         size=size,
-        length=length or 128,
+        length=128 if length is None else length,
         batch_size=batch_size,
         objective=objective,
         dropout=dropout,
         seed=seed,
     )
     workload.check()
+    if out.exists() and not out.is_dir():
+        raise RecipeError(f"--out {out}: a file; name a folder")
     with Terminal(quiet=as_json) as terminal:
         if not store:
             _prepare(inputs, out, terminal)

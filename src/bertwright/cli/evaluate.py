@@ -66,6 +66,8 @@ def _judge_pairs(
 
     if out is not None and not out.parent.is_dir():
         raise RecipeError(f"--out {out}: there is no folder {out.parent}")
+    if out is not None and out.is_dir():
+        raise RecipeError(f"--out {out}: a folder; name a file in it")
     keep_memory()
     judge = Judge(checkpoint, pll, fast)
     pairs = pairs_of(rows)

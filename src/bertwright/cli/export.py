@@ -33,6 +33,8 @@ def export(
         raise RecipeError(f"--to is {' or '.join(_FORMATS)}, not {to!r}")
     if to != "onnx" and (given := [n for n, x in {"--int8": int8, "--input": inputs, "--length": length}.items() if x]):
         raise RecipeError(f"{', '.join(given)} is for --to onnx")
+    if not out.name:
+        raise RecipeError(f"--out {out}: give a new folder a name")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecipeError(f"--out {out}: there is something already; choose a new folder")
     if to == "onnx":
