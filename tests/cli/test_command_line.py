@@ -195,7 +195,7 @@ def test_what_is_printed_for_people(
     assert [line.split(":")[0] for line in filled.out.splitlines()] == ["[MASK] 1", "[MASK] 2"]
     assert filled.out.count("%") == 6
     judged = call("evaluate", classifier, "--input", labelled)
-    assert "classify.accuracy  1.0000" in judged.out
+    assert "classify.accuracy   1.0000" in judged.out
     told = call("inspect", pretrained)
     assert "This is pretraining from scratch." in told.out
     assert "token store" in call("inspect", store).out

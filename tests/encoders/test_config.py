@@ -57,9 +57,7 @@ def test_relative_positions_of_an_old_config_are_refused(config: BertConfig) -> 
 
 
 def test_sizes_and_architectures_that_are_none() -> None:
-    with pytest.raises(
-        RecipeError, match=r"^unknown size 'huge'; known are tiny, mini, small, medium, base, large, or"
-    ):
+    with pytest.raises(RecipeError, match=r"^unknown size 'huge'; known are tiny, mini, small, medium, base, large$"):
         Encoder.from_config("huge", vocab_size=50)
     with pytest.raises(RecipeError, match=r"^size 'tiny' needs the size of the vocabulary: vocab_size=\.\.\.$"):
         Encoder.from_config("tiny")

@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn import metrics
 from small_rows import changed, choices, pairs, questions, sentences, several_labels, write_conll, write_squad
 
-from bertwright.errors import InputError
+from bertwright.errors import InputError, RecipeError
 from bertwright.run.answering import Answerer
 from bertwright.run.provenance import Provenance
 from bertwright.tasks.entities import matched
@@ -270,7 +270,8 @@ def test_a_model_reads_as_much_as_it_learned_with(pretrained: Path, tmp_path: Pa
     )
     assert Answerer(str(home)).length == 16
     assert Answerer(str(home), length=40).length == 40
-    assert Answerer(str(home), length=10_000).length == 512
+    with pytest.raises(RecipeError, match="the length is 10000; accepted are 8 to 512"):
+        Answerer(str(home), length=10_000)
 
 
 @pytest.mark.parametrize(
