@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
@@ -96,8 +96,9 @@ def ending_on_signals(stop: Stop) -> Iterator[Stop]:
             raise KeyboardInterrupt
         got.append(number)
         stop.asked = True
-        # Past the streams of Python, which may be in the middle of a line.
-        os.write(sys.stderr.fileno(), b"bertwright: stopping after this step; once more ends at once\n")
+        # Past Python's streams, which may be in the middle of a line. Where nobody reads on, the run stops too.
+        with suppress(OSError):
+            os.write(2, b"bertwright: stopping after this step; once more ends at once\n")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -43,10 +43,8 @@ def _origin(manifest: Mapping[str, Any]) -> str:
 def _heldout_line(heldout: Mapping[str, int], whole: Mapping[str, int], asked: float) -> str:
     if heldout["documents"]:
         share = heldout["tokens"] / whole["tokens"]
-        line = f"held out: {heldout['documents']:,} documents, {heldout['tokens']:,} tokens ({share:.2%})"
-        return (
-            line if heldout["tokens"] >= _ENOUGH else f"{line}, which is little to judge by (--heldout holds out more)"
-        )
+        little = "" if heldout["tokens"] >= _ENOUGH else ", which is little to judge by (--heldout holds out more)"
+        return f"held out: {heldout['documents']:,} documents, {heldout['tokens']:,} tokens ({share:.2%}){little}"
     if whole["documents"] == 1:
         return "held out: nothing, for there is a single document (are documents separated by blank lines?)"
     return f"held out: nothing, {'for the documents are too much alike' if asked else 'as asked'}"

@@ -67,9 +67,9 @@ def _in_blocks(batch: Batch, spans: Spans) -> Layout:
         even = bool((counts == shape[1]).all())
         grids = Grids((shape,), None, None) if even else grids_of(counts, order, [shape])[0]
         (tokens,) = placed(grids, vectors)
-        sequence = torch.searchsorted(batch.cu_seqlens, tokens, right=True)
-        first = batch.cu_seqlens[sequence - 1].maximum(tokens - spans.reach)
-        last = (batch.cu_seqlens[sequence] - 1).minimum(tokens + spans.reach)
+        sequence = batch.sequences_of(tokens)
+        first = batch.cu_seqlens[sequence].maximum(tokens - spans.reach)
+        last = (batch.cu_seqlens[sequence + 1] - 1).minimum(tokens + spans.reach)
         if batch.causal is not None:
             last = torch.where(batch.causal[tokens], tokens, last)
         keys = spans.tokens(vectors.device)[:, None]

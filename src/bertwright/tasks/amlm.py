@@ -109,7 +109,7 @@ class AdaptiveMaskedLM(Task):
         places, values = batch.labels[self.name]
         ids = batch.ids.index_copy(0, places, values)
         times = -torch.log1p(-batch.draws["race"]) / head.get_buffer("weights")[ids]
-        chosen = _first(times, batch.cu_seqlens, places)
+        chosen = _first(times, batch, places)
         hidden = replace(batch.with_ids(ids.index_copy(0, chosen, batch.draws["shown"][chosen])), labels={}, reads=None)
         for name, labels in {**batch.labels, self.name: Labels(chosen, ids[chosen])}.items():
             hidden = hidden.labelled(name, *labels)
@@ -179,12 +179,12 @@ class _Head(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
 
-def _first(times: Tensor, cu_seqlens: Tensor, places: Tensor) -> Tensor:
+def _first(times: Tensor, batch: Batch, places: Tensor) -> Tensor:
     """[M] the tokens with the least `times` [N], in each sequence as many as `places` [M] has there; ascending."""
-    sequence = torch.searchsorted(cu_seqlens, torch.arange(len(times), device=times.device), right=True) - 1
+    sequence = batch.sequences_of(batch.indices)
     order = times.argsort(stable=True)
     order = order[sequence[order].argsort(stable=True)]
     theirs = sequence[places]
-    before = torch.searchsorted(places, cu_seqlens)
+    before = torch.searchsorted(places, batch.cu_seqlens)
     within = torch.arange(len(places), device=places.device) - before[theirs]
-    return order[cu_seqlens[theirs] + within].sort().values
+    return order[batch.cu_seqlens[theirs] + within].sort().values
