@@ -42,6 +42,7 @@ def seconds_a_token(store: TokenStore, encoder: Encoder, task: Task, length: int
     model = Model(encoder, task)
     encoder.draw_head(model.head, 1, "paper")
     model.set_dropout(0.0)
+    model.to(device())
     documents = store.train.documents(length)
     plan = Plan(documents, task.examples, batch_size=max(1, TOKENS // length), seed=1, chunk_items=64)
     feed = Feed(plan, task.label, store.vocabulary, TOKENS)

@@ -85,6 +85,7 @@ def our_finetuning(rows: Rows) -> float:
     built, _ = begin(recipe, source.task, source.tokenizer)
     recipe = with_defaults(recipe, source.task, built.encoder.config.hidden_size)
     built.set_dropout(recipe.train.dropout or 0.0)
+    built.to(device())
     number = len(rows.texts())
     steps = -(-number // (recipe.train.batch_size or 32))
     loop = loop_of(recipe, built, source.feed(recipe), steps)
@@ -105,8 +106,8 @@ def their_finetuning(rows: Rows, **flags: Any) -> float:
     classifier = transformers.AutoModelForSequenceClassification.from_pretrained(rows.model)
     data = rows.columns().map(lambda one: tokenizer(one["text"], truncation=True, max_length=128), batched=True)
     arguments = transformers.TrainingArguments(
-        str(rows.out), num_train_epochs=1, use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no",
-        disable_tqdm=True, **flags,
+        str(rows.out), num_train_epochs=1, use_cpu=device().type == "cpu", report_to=[], save_strategy="no",
+        logging_strategy="no", disable_tqdm=True, **flags,
     )  # fmt: skip
     trainer = transformers.Trainer(
         classifier,
@@ -138,7 +139,7 @@ def our_prediction(rows: Rows) -> float:
 
 
 def their_prediction(rows: Rows) -> float:
-    pipe, texts = transformers.pipeline("text-classification", model=str(rows.model)), rows.texts()
+    pipe, texts = transformers.pipeline("text-classification", model=str(rows.model), device=device()), rows.texts()
     started = time.perf_counter()
     answered = sum(1 for _ in pipe(texts, batch_size=32, truncation=True))
     return answered / (time.perf_counter() - started)

@@ -183,6 +183,7 @@ def measured(name: str, args: argparse.Namespace) -> list[float]:
     model = Model(encoder, task)
     encoder.draw_head(model.head, 1, "paper")
     model.set_dropout(args.dropout)
+    model.to(device())
     plan = Plan(store.train.documents(args.length), task.examples, batch_size=args.batch_size, seed=1, chunk_items=64)
     feed = Feed(plan, task.label, store.vocabulary, 8192)
     precision = resolve(args.precision, device())

@@ -280,6 +280,27 @@ def test_sentence_order_labels_go_with_the_batch() -> None:
         DataCollatorForSOP(tokenizer)(random_ids([5]))
 
 
+class Alternate(DataCollatorForLanguageModeling):
+    """Hides every second token that may be."""
+
+    def torch_mask_tokens(self, inputs: torch.Tensor, special_tokens_mask: torch.Tensor) -> Any:
+        hidden = (torch.arange(inputs.shape[1]) % 2 == 0) & ~special_tokens_mask.bool()
+        return inputs.masked_fill(hidden, self.tokenizer.mask_token_id), inputs.masked_fill(~hidden, -100)
+
+
+def test_masks_of_a_subclass_are_taken() -> None:
+    tokenizer, features = made(WORDPIECE), random_ids([7, 3])
+    batch = Alternate(tokenizer)(features)
+    ids = [row["input_ids"] for row in features]
+    for row, (found, labels) in zip(ids, zip(batch["input_ids"], batch["labels"], strict=True), strict=True):
+        asked = [at for at in range(len(row)) if at % 2 == 0 and 0 < at < len(row) - 1]
+        assert labels.ne(-100).nonzero().flatten().tolist() == asked
+        assert [found[at].item() for at in asked] == [tokenizer.mask_token_id] * len(asked)
+        assert labels[asked].tolist() == [row[at] for at in asked]
+    with pytest.raises(RecipeError, match="Deaf has torch_call, which is not called here; override __call__, or"):
+        type("Deaf", (DataCollatorForLanguageModeling,), {"torch_call": lambda self, examples: {}})
+
+
 def documents(count: int, seed: int = 0) -> list[list[list[int]]]:
     """Documents of sentences whose tokens are from a range of the document's own."""
     draw = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from bertwright.data.store import TokenStore
 from bertwright.encoders.base import Encoder
 from bertwright.errors import RunError
 from bertwright.hf.arguments import ArgumentError, TrainingArguments
+from bertwright.hf.native import recipe_of
 from bertwright.hf.trainer import Trainer
 from bertwright.run.provenance import Provenance
 from bertwright.tasks.mlm import MaskedLM
@@ -101,3 +102,16 @@ def test_what_it_does_not_read_is_said(store: Path, tmp_path: Path, caplog: pyte
     assert not (tmp_path / "run").exists()
     one.train()
     assert "A run on a TokenStore does not read compute_metrics." in caplog.text
+
+
+def test_intervals_are_shares_too_and_other_strategies_are_said(
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given: dict[str, Any] = {"per_device_train_batch_size": 4, "eval_strategy": "steps", "save_strategy": "no"}
+    args = TrainingArguments(str(tmp_path / "run"), max_steps=5, eval_steps=0.5, save_steps=0.2, **given)
+    recipe = recipe_of(args, model(store), TokenStore(store))
+    assert (recipe.evaluate.every, recipe.save.every) == (3, 1)
+    assert "A run on a TokenStore does not read save_strategy." in caplog.text
+    args = TrainingArguments(str(tmp_path / "run"), num_train_epochs=1, eval_steps=0.5)
+    with pytest.raises(ArgumentError, match=r"eval_steps=0\.5 is a share of the steps, and needs max_steps"):
+        recipe_of(args, model(store), TokenStore(store))

@@ -28,6 +28,8 @@ from .tokenizing import as_transformers, vocabulary_of
 
 NOT_ASKED = -100
 """The label of a token that is not predicted."""
+_OWN_MASKING = "torch_mask_tokens"
+_NOT_CALLED = ("torch_call", "numpy_call", "numpy_mask_tokens", "mask_tokens")
 _REFERENCE = "chinese_ref"
 _UNUSED = ("labels", "offset_mapping", _REFERENCE)
 
@@ -39,8 +41,9 @@ class DataCollatorForLanguageModeling:
     An example is a mapping with `input_ids` or the ids alone; other columns of numbers go with it. The share
     `mlm_probability` of each sequence is labelled; of these tokens `mask_replace_prob` become the mask token,
     `random_replace_prob` another one, the rest stays. With `whole_word_mask` whole words are. Without `mlm` the labels
-    are the ids. Raises RecipeError for settings out of range and for a tokenizer without a mask token, InputError for
-    examples that make no batch.
+    are the ids. A subclass may hide other tokens with a `torch_mask_tokens(inputs, special_tokens_mask)` of its own,
+    which takes two tensors [B, L] and returns the ids and the labels. Raises RecipeError for settings out of range and
+    for a tokenizer without a mask token, InputError for examples that make no batch.
     """
 
     tokenizer: Any
@@ -78,10 +81,24 @@ class DataCollatorForLanguageModeling:
         special = columns.pop(SPECIAL, None)
         if self.mlm:
             free = real if special is None else real & (special == 0)
-            columns[IDS], columns["labels"] = self._hidden(ids, real, free, self._word_starts(features, ids, real))
+            if own := getattr(self, _OWN_MASKING, None):
+                left_alone = (~free | np.isin(ids, self.tokenizer.all_special_ids)).astype(np.int64)
+                masked = own(torch.from_numpy(ids), special_tokens_mask=torch.from_numpy(left_alone))
+                columns[IDS], columns["labels"] = (tensor.numpy() for tensor in masked)
+            else:
+                columns[IDS], columns["labels"] = self._hidden(ids, real, free, self._word_starts(features, ids, real))
         else:
             columns["labels"] = np.where(real, ids, NOT_ASKED)
         return as_kind(columns, kind)
+
+    def __init_subclass__(cls) -> None:
+        """Raises RecipeError for what transformers' collator calls and this one does not."""
+        super().__init_subclass__()
+        if unheard := [name for name in _NOT_CALLED if name in vars(cls)]:
+            raise RecipeError(
+                f"{cls.__name__} has {', '.join(unheard)}, which is not called here; override __call__, or "
+                f"{_OWN_MASKING} for other masks"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_vocabulary"}

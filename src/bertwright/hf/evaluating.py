@@ -17,7 +17,7 @@ from ..sums import Sums, add
 from .face import Face
 from .inputs import mapped
 from .loading import length_of
-from .losses import loss_of, with_measures
+from .losses import loss_of, sums_itself, with_measures
 
 
 class Collected:
@@ -122,8 +122,8 @@ def predicted(trainer: Face, model: Any, inputs: Any, loss_only: bool, ignore_ke
     config = getattr(model, "config", None)
     ignored = getattr(config, "keys_to_ignore_at_inference", []) if ignore_keys is None else ignore_keys
     inputs = trainer._prepare_inputs(inputs)
-    named = [inputs.get(name) for name in trainer.label_names]
-    has_labels = bool(named) and all(label is not None for label in named)
+    named = [inputs[name] for name in trainer.label_names if inputs.get(name) is not None]
+    has_labels = bool(named) and (len(named) == len(trainer.label_names) or sums_itself(model))
     with trainer.compute_loss_context_manager():
         if has_labels or trainer._can_return_loss(inputs):
             loss, outputs = trainer._loss_in_evaluation(model, inputs)

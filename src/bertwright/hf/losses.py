@@ -1,6 +1,6 @@
 """How a model's loss becomes sums with their counts, so that a step's gradient does not depend on how it is split.
 
-1. A model with `losses(**inputs)` and `counts(**inputs)`: its own.
+1. A model with `losses(**inputs)` and `counts(**inputs)`: its own, unless a person put something into its forward pass.
 2. transformers' models whose loss is a sum of means over different predictions (masked LM and next sentence; start and
    end of an answer): each part again from its logits, summed over its own labels.
 3. Any other: its mean loss times the number of labels that are not -100, or of examples where there are no labels.
@@ -23,6 +23,7 @@ from .face import Face
 from .inputs import Counts, Inputs
 
 IGNORED_LABEL = -100
+_PACKAGE = __name__.partition(".")[0]
 
 
 class Part(NamedTuple):
@@ -71,8 +72,21 @@ def with_measures(totals: Mapping[str, Tensor], counts: Counts) -> Loss:
 
 
 def sums_itself(model: nn.Module) -> bool:
-    """Whether a model says by itself what its losses are summed over."""
-    return all(callable(getattr(model, name, None)) for name in ("losses", "counts"))
+    """Whether a model says by itself what its losses are summed over, and that is what its forward pass gives.
+
+    It is not where a person wrote another `forward` over one of this package's, or hooked into it.
+    """
+    if not all(callable(getattr(model, name, None)) for name in ("losses", "counts")):
+        return False
+    if "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks:
+        return False
+    forward, losses = (_whose(model, name) for name in ("forward", "losses"))
+    return forward.__module__.partition(".")[0] == _PACKAGE or issubclass(losses, forward)
+
+
+def _whose(model: nn.Module, name: str) -> type:
+    """The class that a method is of; the model's own for what is no method."""
+    return next((kind for kind in type(model).__mro__ if name in vars(kind)), type(model))
 
 
 def parts_of(model: nn.Module, names: set[str]) -> tuple[Part, ...]:

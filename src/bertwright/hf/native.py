@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..train.loop import measure
 from ..train.precision import resolve
 from .arguments import ArgumentError, TrainingArguments
 from .face import Face
+from .overridden import told
 
 logger = logging.getLogger(__name__)
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
@@ -39,9 +41,10 @@ _OPTIMIZERS = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "muon": "mu
 _READ = frozenset(
     """output_dir max_steps num_train_epochs per_device_train_batch_size gradient_accumulation_steps learning_rate
     lr_scheduler_type warmup_steps weight_decay max_grad_norm bf16 optim seed eval_steps save_steps save_total_limit
-    load_best_model_at_end torch_compile disable_tqdm report_to run_name eval_strategy save_strategy""".split()
+    load_best_model_at_end torch_compile disable_tqdm report_to run_name""".split()
 )
-
+_BY_STEPS = ("eval_strategy", "save_strategy")
+"""Read where they say what is done anyhow."""
 _UNREAD = ("eval_dataset", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "optimizer",
            "lr_scheduler", "optimizer_cls_and_kwargs", "model_init")  # fmt: skip
 """What a Trainer may be made with besides."""
@@ -69,7 +72,7 @@ class Told:
         self.begin(steps)
         trainer = self._trainer
         trainer.state.global_step, trainer.state.epoch = done, done / steps
-        trainer.log({name: value for name, value in numbers.items() if name != "step"})
+        told(trainer.log, {name: value for name, value in numbers.items() if name != "step"})
         if "lr" in numbers:
             trainer.control = trainer.callback_handler.on_step_end(trainer.args, trainer.state, trainer.control)
         self._stop.asked = trainer.control.should_training_stop
@@ -138,7 +141,8 @@ def save_natively(home: Path, path: Path) -> None:
 
 def recipe_of(args: TrainingArguments, model: Model, store: TokenStore) -> Recipe:
     """The recipe that arguments come to: those that were passed, and the command's defaults for the others."""
-    if unread := sorted(args.given - _READ):
+    by_steps = {name for name in _BY_STEPS if getattr(args, name) == "steps"}
+    if unread := sorted(args.given - _READ - by_steps):
         logger.warning(f"A run on a TokenStore does not read {', '.join(unread)}.")
     encoder = model.encoder
     arch = type(encoder).__module__.rpartition(".")[2]
@@ -153,7 +157,7 @@ def recipe_of(args: TrainingArguments, model: Model, store: TokenStore) -> Recip
         data=Data(store=str(store.path)),
         encoder=Encoder(size=size, arch=arch, start=encoder.loaded_from or SCRATCH),
         train=_train(args),
-        evaluate=Evaluate(every=int(args.eval_steps) if "eval_steps" in asked and args.eval_steps else None),
+        evaluate=Evaluate(every=_every(args, "eval_steps") if "eval_steps" in asked and args.eval_steps else None),
         save=_save(args),
     )
 
@@ -185,10 +189,20 @@ def _train(args: TrainingArguments) -> Train:
 def _save(args: TrainingArguments) -> Save:
     asked, made = args.given, Save()
     if "save_steps" in asked:
-        made = replace(made, every=int(args.save_steps))
+        made = replace(made, every=_every(args, "save_steps"))
     if "save_total_limit" in asked and args.save_total_limit:
         made = replace(made, keep=args.save_total_limit)
     return replace(made, model="best" if args.load_best_model_at_end else "last")
+
+
+def _every(args: TrainingArguments, name: str) -> int:
+    """An interval in steps, which below 1 is given as a share of them all."""
+    given = getattr(args, name)
+    if given >= 1:
+        return int(given)
+    if args.max_steps <= 0:
+        raise ArgumentError(f"{name}={given} is a share of the steps, and needs max_steps on a TokenStore")
+    return ceil(given * args.max_steps)
 
 
 def _one_of(known: Mapping[str, str], name: str, value: Any) -> str:

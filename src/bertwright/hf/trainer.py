@@ -34,6 +34,7 @@ from . import columns, evaluating, loading, optimizing, saving
 from .arguments import TrainingArguments
 from .callbacks import handler_for
 from .native import evaluate_natively, train_natively
+from .overridden import told
 from .reporting import Reporting
 from .training import Training
 from .weighing import Weighing
@@ -185,7 +186,8 @@ class Trainer(Weighing, Reporting):
                 dataset = columns.without_unused(dataset, kept, self.model, self._said)
             else:
                 collate = columns.Keeping(collate, kept, self.model, self._said)
-        sampler = None if loading.is_stream(dataset) or loading.length_of(dataset) is None else sampler_of(dataset)
+        counted = not loading.is_stream(dataset) and loading.length_of(dataset) is not None
+        sampler = told(sampler_of, dataset) if counted else None
         return loading.loader(self.args, dataset, collate, sampler, words)
 
     # Optimizer and schedule
@@ -193,7 +195,7 @@ class Trainer(Weighing, Reporting):
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
         """Both, for a run of so many steps."""
         self.create_optimizer()
-        self.create_scheduler(num_training_steps)
+        told(self.create_scheduler, num_training_steps, self.optimizer)
 
     def create_optimizer(self, model: nn.Module | None = None) -> AnyOptimizer:
         """The optimizer: the one that was passed, or one as the arguments say."""
@@ -205,7 +207,6 @@ class Trainer(Weighing, Reporting):
             else:
                 kind, settings = self.optimizer_cls_and_kwargs
                 self.optimizer = optimizing.of_class(kind, settings, self.args, trained, decay)
-        optimizing.name_parameters(self.optimizer, self.model)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -300,7 +301,7 @@ class Trainer(Weighing, Reporting):
                 self.get_eval_dataloader(eval_dataset), "Evaluation", loss_only, ignore_keys, metric_key_prefix
             )
             metrics = self._with_speed(output, metric_key_prefix, started)
-        self.log(metrics)
+        told(self.log, metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

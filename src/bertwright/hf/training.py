@@ -27,6 +27,8 @@ from .face import Face
 from .inputs import Epochs, Exhausted
 from .loading import length_of
 from .losses import Summed, loss_of
+from .optimizing import name_parameters
+from .overridden import told
 from .starting import sentence
 
 logger = logging.getLogger(__name__)
@@ -67,8 +69,8 @@ class Training:
         trainer, args = self.trainer, self.trainer.args
         keep_memory()
         self._begin_state()
-        trainer.create_optimizer()
-        trainer.create_scheduler(self.steps, trainer.optimizer)
+        trainer.create_optimizer_and_scheduler(self.steps)
+        name_parameters(trainer.optimizer, trainer.model)
         if checkpoint is not None:
             saving.resume(trainer, checkpoint)
             self._take_intervals()
@@ -194,7 +196,7 @@ class Training:
             }
             self._losses += self._window
             self._window = []
-            trainer.log(numbers, started)
+            told(trainer.log, numbers, started)
         if trainer.control.should_evaluate:
             better = trainer._is_best(self._evaluate(into_schedule=True))
             if trainer.args.save_strategy == SaveStrategy.BEST:
@@ -205,7 +207,7 @@ class Training:
 
     def _evaluate(self, *, into_schedule: bool) -> dict[str, float]:
         trainer = self.trainer
-        metrics = trainer.evaluate(ignore_keys=self._ignore_keys)
+        metrics = told(trainer.evaluate, ignore_keys=self._ignore_keys)
         trainer._report_to_hp_search(trainer._trial, trainer.state.global_step, metrics)
         if into_schedule and _waits_for_metrics(trainer.lr_scheduler):
             trainer.lr_scheduler.step(trainer._best_value(metrics))
@@ -218,7 +220,7 @@ class Training:
         samples = done * args.train_batch_size * args.gradient_accumulation_steps
         metrics = speed_metrics("train", started, num_samples=samples, num_steps=done)
         metrics |= {"total_flos": state.total_flos, "train_loss": loss}
-        trainer.log(metrics)
+        told(trainer.log, metrics)
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
             saving.load_best(trainer, self.home)
         trainer.control = trainer.callback_handler.on_train_end(args, state, trainer.control)

@@ -13,6 +13,7 @@ from . import columns
 from .face import Face
 from .inputs import Counts, Inputs, mapped
 from .losses import count_labels, count_parts, loss_in, parts_of, refuse_labels, sum_parts, sums_itself, with_measures
+from .overridden import told
 
 
 class Weighing(Face):
@@ -101,13 +102,13 @@ class Weighing(Face):
 
     def _mean_loss(self, model: nn.Module, values: Any, count: Any) -> Tensor:
         """`compute_loss`, also where a subclass wrote it before it was told the count."""
-        return _called(self.compute_loss, model, values, False, count)
+        return told(self.compute_loss, model, dict(values), return_outputs=False, num_items_in_batch=count)
 
     def _stepped(self, model: nn.Module, inputs: Inputs) -> Loss:
         """What a subclass' `training_step` did, which has added the gradient itself."""
         ((name, count),) = [next(iter(inputs.counts.items()))]
         self._share = count / max(1, inputs.whole[name])
-        loss = self.training_step(model, dict(inputs.values), count)
+        loss = told(self.training_step, model, dict(inputs.values), count)
         done = torch.zeros((), device=loss.device, requires_grad=True)
         return with_measures(
             {n: done + (loss.detach() * count if n == name else 0.0) for n in inputs.counts}, inputs.counts
@@ -117,7 +118,7 @@ class Weighing(Face):
         """The mean loss of a batch and the model's outputs; keeps the sums that the mean was made of, where known."""
         counts = self._counts(values)
         count = next(iter(counts.values()))
-        loss, outputs = _called(self.compute_loss, model, values, True, count)
+        loss, outputs = told(self.compute_loss, model, dict(values), return_outputs=True, num_items_in_batch=count)
         if not self._has_own_loss and len(counts) > 1:
             if sums_itself(model):
                 totals: Mapping[str, Tensor] = model.losses(**values).totals  # type: ignore[operator]
@@ -147,10 +148,3 @@ class Weighing(Face):
         handler = self.callback_handler
         tell = handler.on_substep_end if index else handler.on_step_begin
         self.control = tell(self.args, self.state, self.control)
-
-
-def _called(compute_loss: Any, model: nn.Module, values: Any, outputs: bool, count: Any) -> Any:
-    code = getattr(getattr(compute_loss, "__func__", compute_loss), "__code__", None)
-    knows = code is None or "num_items_in_batch" in code.co_varnames or bool(code.co_flags & 0x08)
-    named = {"num_items_in_batch": count} if knows else {}
-    return compute_loss(model, dict(values), return_outputs=outputs, **named)

@@ -42,7 +42,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _by_onednn(where: str, dtype: torch.dtype) -> bool:
-    return where == "cpu" and dtype in _onednn_types() and not torch.compiler.is_compiling()
+    return where == "cpu" and not torch.compiler.is_compiling() and dtype in _onednn_types()
 
 
 @cache

@@ -226,6 +226,11 @@ class Face(PreTrainedModel):
             self.parts.train(mode)
         return self
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Has each layer compile itself, for any number of tokens, as `torch.compile` is told to."""
+        for layer in self.core.layers:
+            layer.compile(*args, **{"dynamic": True, **kwargs})
+
     def get_input_embeddings(self) -> nn.Module:
         return self.core.word_embeddings
 
