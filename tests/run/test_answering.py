@@ -105,7 +105,7 @@ def test_labelled_rows_are_evaluated(answerer: Answerer) -> None:
     ("rows", "said"),
     [
         ([{"text": "x", "label": "nova"}], "label 'nova' is unknown to the model, whose classes are sea, сад"),
-        ([{"text": "x"}], "a row without a label cannot be"),
+        ([{"text": "x"}], "a row: column 'label' is missing or empty"),
         ([{"label": "sea"}], "column 'text' is missing"),
         ([], "there is nothing to judge"),
     ],

@@ -176,7 +176,7 @@ def test_rows_that_teach_nothing(
     [
         (changed(runs.rows(20), 7, label="нет такого"), "dev.jsonl:8: label 'нет такого' is unknown to the model"),
         (changed(runs.rows(20), 7, text=None), "dev.jsonl:8: column 'text' is missing or empty"),
-        ([{"text": "The tide."}], "a row without a label cannot be learned from or judged by"),
+        ([{"text": "The tide."}], "dev.jsonl:1: column 'label' is missing or empty"),
     ],
 )
 def test_rows_that_cannot_judge_are_refused_before_training(

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 import runs
 import torch
+import transformers
 from sklearn import metrics
 
+from bertwright.errors import InputError
 from bertwright.run.answering import Answerer
 from bertwright.run.provenance import Provenance
+from bertwright.run.sources import open_source
 from bertwright.run.spec import Recipe
+from bertwright.tasks.classify import Classify
 from bertwright.text.formats import read_rows
 
 
@@ -115,6 +119,67 @@ def test_without_dev_rows_a_tenth_is_kept(pretrained: Path, tmp_path: Path) -> N
     doubled = runs.write_rows(tmp_path / "doubled.jsonl", made + made[::-1])
     twice = record_of(runs.done(runs.finetuning(pretrained, doubled, tmp_path / "twice", train__steps=1))).data
     assert (twice["rows"], twice["dev_rows"]) == (2 * data["rows"], 2 * data["dev_rows"])
+
+
+def test_of_few_rows_one_is_kept(pretrained: Path, tmp_path: Path) -> None:
+    for seed in range(8):
+        train = runs.write_rows(tmp_path / f"{seed}.jsonl", runs.rows(4, seed=seed))
+        recipe = Recipe.of(runs.finetuning(pretrained, train, tmp_path / "run"))
+        facts = open_source(recipe, Classify(classes=("sea", "сад"))).facts
+        assert 1 <= facts["dev_rows"] < 4
+
+
+def test_rows_to_judge_by_come_from_all_over(pretrained: Path, labelled: Path, tmp_path: Path) -> None:
+    made = sorted(runs.rows(60), key=lambda row: row["label"])
+    dev = runs.write_rows(tmp_path / "dev.jsonl", made)
+    tables = runs.finetuning(pretrained, labelled, tmp_path / "run", train__steps=1, evaluate__examples=12)
+    tables["data"]["dev"] = str(dev)
+    runs.done(tables)
+    judged = record_of(tmp_path / "run")
+    assert judged.heldout["classify.commonest"] == 0.5
+    assert judged.data["dev_rows"] == 60
+
+
+@pytest.mark.parametrize("kind", ["classify", "choice", "regress", "tag", "span"])
+def test_a_row_without_what_is_right_is_named_before_anything_is_learned(
+    kind: str, pretrained: Path, tmp_path: Path, refused: Any
+) -> None:
+    known = {
+        "classify": {"text": "a b", "label": "sea"},
+        "choice": {"text": "a", "endings": ["b", "c"], "label": 1},
+        "regress": {"text": "a b", "score": 1.5},
+        "tag": {"tokens": ["a", "b"], "tags": ["X", "Y"]},
+        "span": {"question": "a", "context": "a b", "answers": "b"},
+    }[kind]
+    unknown = {**known, list(known)[-1]: None}
+    train = runs.write_rows(tmp_path / "train.jsonl", [known] * 20 + [unknown])
+    tables = runs.finetuning(pretrained, train, tmp_path / "run") | {"task": kind}
+    tables |= {"tasks": {"classify": {"classes": ["sea", "сад"]}}} if kind == "classify" else {}
+    assert "train.jsonl:21: column" in refused(tables, InputError)
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_are_resumed_to_the_bit_and_transformers_gives_them(pretrained: Path, tmp_path: Path) -> None:
+    """Years, in which the layer's own weights do not count."""
+    made = [
+        {"text": row["text"], "score": 1900 + 64 * (row["label"] == "sea") + at % 7}
+        for at, row in enumerate(runs.rows())
+    ]
+    train = runs.write_rows(tmp_path / "train.jsonl", made)
+
+    def tables(name: str) -> dict[str, Any]:
+        more = {"train__steps": 60, "save__every": 10, "evaluate__every": 30, "train__lr": 2e-3, "save__model": "last"}
+        return runs.finetuning(pretrained, train, tmp_path / name, **more) | {"task": "regress"}
+
+    home = runs.done(tables("whole"))
+    with pytest.raises(runs.Killed):
+        runs.done(tables("broken"), runs.killed_at(35))
+    assert runs.same_weights(home, runs.done(tables("broken")))
+    assert runs.metrics(home) == runs.metrics(tmp_path / "broken")
+    assert record_of(home).heldout["regress.pearson"] > 0.9
+    said = [answer["predicted"] for answer in Answerer(str(home)).predict(made[:8])]
+    theirs = transformers.pipeline("text-classification", str(home / "model"), function_to_apply="none")
+    assert said == pytest.approx([one["score"] for one in theirs([row["text"] for row in made[:8]])], rel=1e-6)
 
 
 def test_several_files_are_one(pretrained: Path, labelled: Path, tmp_path: Path) -> None:

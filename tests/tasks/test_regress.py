@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from scipy import stats
 
 from bertwright.data.pack import pack
 from bertwright.data.rows import Rows
-from bertwright.errors import InputError
+from bertwright.errors import InputError, RecipeError
 from bertwright.sums import add, correlation
+from bertwright.tasks.model import Model
 from bertwright.tasks.ranks import spearman
 from bertwright.tasks.regress import Regress
 from bertwright.text.formats import LabelledRow
@@ -60,7 +62,7 @@ def test_the_report_is_of_what_the_model_says() -> None:
     }
 
 
-@pytest.mark.parametrize("score", ["high", "", "nan", "inf", True, [1.0], {}])
+@pytest.mark.parametrize("score", ["high", "", "nan", "inf", True, [1.0], {}, "1_000", 1e39])
 def test_what_is_no_number_is_refused(score: Any) -> None:
     with pytest.raises(InputError, match=r"s.jsonl:2: column 'score' holds .*; a score is a number, as in 3.5"):
         examples(Regress(), rows_of(1, score))
@@ -71,6 +73,58 @@ def test_a_missing_score_is_refused_where_it_is_needed() -> None:
     assert [one.labels for one in group] == [{"regress": 0.5}, {}]
     with pytest.raises(InputError, match="without a label cannot be learned from or judged"):
         batch_of(Regress(), group, tokenizer().vocabulary, 1)
+
+
+@pytest.mark.parametrize(
+    ("center", "unit"), [(0.0, 1.0), (50.0, 16.0), (2005.0, 4.0), (5e-4, 2.0**-13), (5e5, 2.0**17)]
+)
+def test_scores_of_any_order_are_learned_alike(center: float, unit: float) -> None:
+    """The loss and its gradient count in units, and what is said before anything is learned is about the mean."""
+    steps = np.array([-1.0, 0.5, 2.0, -1.5])
+    rows = rows_of(*(center + unit * steps))
+    task = Regress().settled(rows)
+    assert task.unit == unit
+    assert task.center == pytest.approx(center)
+    plain = Regress(unit=1.0)
+    whole, other = (made_by(task), made_by(plain))
+    losses = []
+    for one, said in ((whole, rows), (other, rows_of(*steps))):
+        loss = one(batch_of(one.task, examples(one.task, said), tokenizer().vocabulary, 1))
+        loss.totals["regress"].backward()
+        losses.append(float(loss.totals["regress"].detach()))
+        report = one.task.report(add([loss.measures]))
+        assert report["regress.mse"] == pytest.approx(losses[-1] / 4 * one.task.unit**2)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    theirs = dict(other.named_parameters())
+    for name, parameter in whole.named_parameters():
+        if parameter.grad is not None:
+            assert (parameter.grad - theirs[name].grad).norm() <= 1e-2 * theirs[name].grad.norm() + 1e-6, name
+
+
+def made_by(task: Regress) -> Model:
+    whole = model(task, 200).eval()
+    whole.encoder.draw_head(whole.head, 1, "paper")
+    return whole
+
+
+def test_a_correlation_is_taken_from_the_mean_on() -> None:
+    """Sums of squares far from zero would leave nothing of it in float64."""
+    scores = 1e6 + np.array([1.0, -1.0, 0.5, 0.25, 0.125])
+    task = Regress(center=1e6, unit=1.0)
+    whole, rows = made_by(task).double(), rows_of(*scores)
+    group = [replace(one, ids=one.ids.copy()) for one in examples(task, rows)]
+    for at, one in enumerate(group):
+        one.ids[1] = 10 + at
+    batch = batch_of(task, group, tokenizer().vocabulary, 1)
+    said = task.logits(whole.encoder, whole.head, batch)["regress"].squeeze(-1).detach().numpy()
+    report = task.report(add([whole(batch).measures]))
+    assert report["regress.pearson"] == pytest.approx(stats.pearsonr(said, scores)[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("unit", [-1.0, 3.0, float("inf")])
+def test_a_unit_is_a_power_of_two(unit: float) -> None:
+    with pytest.raises(RecipeError, match="is a power of two, as"):
+        Regress(unit=unit)
 
 
 def test_one_text_or_two() -> None:

@@ -20,6 +20,12 @@ class Rows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._fields)
 
+    def spread(self, count: int) -> Rows:
+        """At most so many of the rows, evenly from all over."""
+        whole = len(self._fields)
+        count = min(count, whole)
+        return Rows((self._fields[at * whole // count] for at in range(count)), self._tokenizer, self._length)
+
     @overload
     def __getitem__(self, index: int) -> Row: ...
     @overload

@@ -25,7 +25,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from ..errors import CheckpointError, RunError
 from ..files import sync
-from .naming import Architecture, reading
+from .naming import Architecture, reading, stored_unit
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -98,7 +98,7 @@ class Checkpoint:
             for own, (_, key) in pairs.items():
                 if key is not None:
                     with torch.no_grad():
-                        module.get_parameter(own).copy_(parts[folder].tensor(key))
+                        module.get_parameter(own).copy_(parts[folder].tensor(key)).div_(stored_unit(module, own))
         found = [(folder + name, key) for folder, (pairs, _) in matches.items() for name, key in pairs.values()]
         return Loaded([name for name, key in found if key], [name for name, key in found if not key], matches[""][1])
 

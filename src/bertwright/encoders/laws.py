@@ -95,7 +95,10 @@ def zeros(tensor: Tensor, place: Place, generator: torch.Generator) -> None:
 
 
 def _plain(tensor: Tensor, place: Place) -> None:
-    tensor.fill_(1.0 if "norm" in type(place.owner).__name__.lower() and place.name.endswith(".weight") else 0.0)
+    if place.name.endswith(".bias"):
+        tensor.fill_(getattr(place.owner, "first_bias", 0.0))
+    else:
+        tensor.fill_(1.0 if "norm" in type(place.owner).__name__.lower() else 0.0)
 
 
 LAWS: Mapping[str, Law] = {"paper": paper, "local": local, "normal": normal, "zeros": zeros}

@@ -57,6 +57,11 @@ def called(module: M, name: str) -> M:
     return module
 
 
+def stored_unit(module: nn.Module, own: str) -> float:
+    """How many times as large as the parameter called `own` the tensor is that transformers knows; a power of two."""
+    return getattr(module.get_submodule(own.rpartition(".")[0]), "stored_unit", 1.0)
+
+
 def hf_names(module: nn.Module, prefix: str = "") -> dict[str, str]:
     """Maps each parameter's own name, as in `named_parameters()`, to `prefix` + transformers' name.
 

@@ -29,7 +29,7 @@ from ..train.precision import device, products_in, resolve
 from .answers import ROWS_AHEAD, answered, graded, without
 from .choose import task_of
 from .provenance import Provenance
-from .sources import EVALUATION_SEED, labelled_once, store_examples
+from .sources import EVALUATION_SEED, check_rows, labelled_once, store_examples
 from .spec import MICRO_TOKENS, SHORTEST
 
 _FOLDER = "bertwright.tasks"
@@ -92,6 +92,7 @@ class Answerer:
         """The task's measures over labelled rows."""
         self._must_read(Row, "--store STORE")
         judged = Rows(rows, self.tokenizer, self.length)
+        check_rows(self.task, judged)
         report = self._report(in_order(judged, self.task.examples, EVALUATION_SEED))
         return report | graded(self.model, judged, self.precision, MICRO_TOKENS)
 

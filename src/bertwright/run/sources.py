@@ -19,7 +19,7 @@ from ..encoders.folders import checkpoint_folder
 from ..errors import InputError, RecipeError, StoreError
 from ..flow import Batch, Document, Example, Row
 from ..seeds import key_of
-from ..tasks.base import Task
+from ..tasks.base import LabelledTask, Task
 from ..text.formats import read_rows
 from ..text.sources import ROW_KINDS, find_sources
 from ..text.tokenizer import Tokenizer
@@ -167,8 +167,9 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         dev = Rows(_fields(recipe.data.dev), tokenizer, recipe.data.length)
     else:
         train, dev = _divided(train, tokenizer, recipe.data.length)
+    check_rows(task, chain(train, dev))
     dev_rows = len(dev)
-    dev = dev[: recipe.evaluate.examples or dev_rows]
+    dev = dev.spread(recipe.evaluate.examples or dev_rows)
 
     def batches(micro_tokens: int) -> Iterator[Batch]:
         examples = in_order(dev, task.examples, EVALUATION_SEED)
@@ -190,13 +191,25 @@ def _rows(recipe: Recipe, task: Task) -> Source:
     )
 
 
+def check_rows(task: Task, rows: Iterable[Row]) -> None:
+    """Raises InputError for the first row that says nothing of what is right to a part of the task that learns it."""
+    parts = [part for part in getattr(task, "parts", (task,)) if isinstance(part, LabelledTask)]
+    for row in rows:
+        for part in parts:
+            part.check(row)
+
+
 def _fields(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     return chain.from_iterable(read_rows(file) for file in files)
 
 
 def _divided(rows: Rows, tokenizer: Tokenizer, length: int) -> tuple[Rows, Rows]:
-    """A tenth of the rows for judging, chosen by what they say, so that equal rows stay on one side."""
-    judged = [key_of("dev", repr(sorted(row.fields.items(), key=str))) % 10 == 0 for row in rows]
+    """A tenth of the rows for judging, chosen by what they say, so that equal rows stay on one side; of few, one."""
+    keys = [key_of("dev", repr(sorted(row.fields.items(), key=str))) for row in rows]
+    tenth = {key for key in keys if key % 10 == 0}
+    if not tenth and len({*keys}) > 1:
+        tenth = {min(keys)}
+    judged = [key in tenth for key in keys]
     parts = [[rows[i].fields for i in range(len(rows)) if judged[i] is side] for side in (False, True)]
     return Rows(parts[0], tokenizer, length), Rows(parts[1], tokenizer, length)
 

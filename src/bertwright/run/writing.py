@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import transformers
+from torch import Tensor
 
 from ..encoders import exchange
+from ..encoders.naming import stored_unit
 from ..errors import RunError
 from ..files import write_text
 from ..tasks.model import Model
@@ -23,7 +25,7 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
     names, config = model.hf_names(), type(model.encoder.config).from_dict(model.encoder.config.to_dict())
     for key, value in model.task.config_changes().items():
         setattr(config, key, value)
-    tensors = {names[own]: parameter for own, parameter in model.named_parameters()}
+    tensors = {names[own]: _as_stored(model, own, parameter) for own, parameter in model.named_parameters()}
     exchange.save(path, config, {n: x for n, x in tensors.items() if "/" not in n}, architecture(model))
     tokenizer.save(path, model.encoder.inputs)
     for name, text in model.task.files(model.encoder).items():
@@ -34,6 +36,11 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
         own = {n.removeprefix(f"{folder}/"): x for n, x in tensors.items() if n.startswith((f"{folder}/", one.shares))}
         exchange.save(path / folder, one.config, own, one.architecture)
         tokenizer.save(path / folder, model.encoder.inputs)
+
+
+def _as_stored(model: Model, own: str, parameter: Tensor) -> Tensor:
+    unit = stored_unit(model, own)
+    return parameter if unit == 1 else parameter * unit
 
 
 def architecture(model: Model) -> str:

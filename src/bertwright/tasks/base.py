@@ -16,6 +16,7 @@ from transformers import PretrainedConfig
 from ..encoders.base import Encoder
 from ..flow import Batch, Document, Example, Loss, Row
 from ..seeds import Draws
+from .fields import value_of
 
 
 class Companion(NamedTuple):
@@ -225,6 +226,10 @@ class LabelledTask(Task):
     @abstractmethod
     def answer_field(self) -> str:
         """The column that holds what is right, which prediction does not look at."""
+
+    def check(self, row: Row) -> None:
+        """Raises InputError for a row that says nothing of what is right, to be learned from or judged by."""
+        value_of(row, self.answer_field)
 
     @abstractmethod
     def answers(self, encoder: Encoder, head: nn.Module, batch: Batch) -> list[dict[str, Any]]:

@@ -194,6 +194,9 @@ class Embed(LabelledTask):
         """The correlation with the scores, or what finding pairs has cost."""
         return report.get(f"{self.name}.pearson", -report[f"{self.name}.loss"])
 
+    def check(self, row: Row) -> None:
+        """Pairs are learned from without a score."""
+
     @property
     def answer_field(self) -> str:
         return self.label_field

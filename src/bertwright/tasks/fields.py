@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from math import isfinite, isnan, nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from transformers import PretrainedConfig
 
 from ..errors import InputError
 from ..flow import Example, Row
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def where(row: Row) -> str:
@@ -48,10 +50,10 @@ def number_of(row: Row, name: str) -> float:
     """A score. Raises InputError for what is no finite number."""
     value = value_of(row, name)
     try:
-        number = nan if isinstance(value, bool) else float(value)
+        number = nan if isinstance(value, bool) or "_" in str(value) else float(value)
     except (TypeError, ValueError):
         number = nan
-    if not isfinite(number):
+    if not abs(number) < _LARGEST:
         raise InputError(f"{where(row)}: column {name!r} holds {value!r}; a score is a number, as in 3.5")
     return number
 

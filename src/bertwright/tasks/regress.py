@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import frexp, isfinite, log2
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from ..encoders.base import Encoder
+from ..encoders.naming import called
+from ..errors import RecipeError
 from ..flow import Batch, Example, Loss, Row
 from ..nn.rounding import in_even_rows
+from ..nn.scores import Scores
 from ..seeds import Draws
 from ..sums import correlation, ratio
 from .base import Verdict, Verdicts
@@ -24,7 +28,11 @@ from .sequences import LabelledSequences
 
 @dataclass(frozen=True, kw_only=True)
 class Regress(LabelledSequences):
-    """A number a row, learned by its squared error. The text stands in the column `first`, a second one in `second`."""
+    """A number a row, learned by its squared error. The text stands in the column `first`, a second one in `second`.
+
+    Errors count in `unit`, and predictions begin at `center`, so that scores of any order are learned alike; where no
+    unit is given these are the mean of the training rows' scores, and their standard deviation to a power of two.
+    """
 
     hf_class = "SequenceClassification"
     pipeline = "text-classification"
@@ -34,6 +42,22 @@ class Regress(LabelledSequences):
     second: str = ""
     label_field: str = "score"
     pooling: str = ""
+    unit: float = 0.0
+    center: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.unit < 0 or not isfinite(self.unit) or (self.unit and frexp(self.unit)[0] != 0.5):
+            raise RecipeError(
+                f"{self.name}.unit is a power of two, as 0.25 or 8, or 0 for the rows' own: not {self.unit}"
+            )
+
+    def settled(self, rows: Iterable[Row]) -> Regress:
+        """Reads the scores' mean and spread off the rows, where no unit is given; every score is looked at."""
+        scores = np.array([number_of(row, self.label_field) for row in rows])
+        if self.unit or not len(scores):
+            return self
+        spread = float(scores.std())
+        return replace(self, unit=2.0 ** round(log2(spread)) if spread else 1.0, center=float(scores.mean()))
 
     @classmethod
     def made(cls, config: PretrainedConfig) -> bool:
@@ -59,7 +83,12 @@ class Regress(LabelledSequences):
 
     def head(self, encoder: Encoder) -> nn.Module:
         """The pooler, dropout and a layer of one output: transformers' ...ForSequenceClassification with one label."""
-        return self.classifier(encoder, 1)
+        output = called(Scores(encoder.config.hidden_size, self._unit, self.center), encoder.classifier_name)
+        return self.sequence_head(encoder, encoder.pooler(), output)
+
+    @property
+    def _unit(self) -> float:
+        return self.unit or 1.0
 
     def asks(self, batch: Batch) -> Batch:
         nothing = torch.zeros(len(batch), device=batch.ids.device)
@@ -72,11 +101,12 @@ class Regress(LabelledSequences):
             return {self.name: in_even_rows(head, pooled.to(torch.promote_types(pooled.dtype, torch.float32)))}
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
-        """Squared errors; the measures are these and the moments of (true, said) that a correlation is made of."""
+        """Squared errors in units; the measures are these and the moments of (true, said), which a correlation is made
+        of, from the center on."""
         said = self.logits(encoder, head, batch)[self.name].squeeze(-1)
         true = batch.labels[self.name].values
-        total = (said - true).square().sum()
-        x, y = true.double(), said.detach().double()
+        total = ((said - true) / self._unit).square().sum()
+        x, y = ((side.double() - self.center) / self._unit for side in (true, said.detach()))
         moments = torch.stack((torch.ones_like(x), x, y, x * x, y * y, x * y), 1).sum(0)
         return Loss({self.name: total}, {f"{self.name}.squares": total.detach(), f"{self.name}.moments": moments})
 
@@ -84,7 +114,7 @@ class Regress(LabelledSequences):
         """Mean squared error and Pearson correlation."""
         moments = sums[f"{self.name}.moments"]
         return {
-            f"{self.name}.mse": ratio(sums[f"{self.name}.squares"], moments[0]),
+            f"{self.name}.mse": ratio(sums[f"{self.name}.squares"], moments[0]) * self._unit**2,
             f"{self.name}.pearson": correlation(moments),
         }
 

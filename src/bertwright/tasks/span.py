@@ -166,6 +166,10 @@ class Span(LabelledTask):
         """F1 of answers where whole contexts were judged for them, else the loss."""
         return report.get(f"{self.name}.f1", -report[f"{self.name}.loss"])
 
+    def check(self, row: Row) -> None:
+        if self._answers(row) is None:
+            super().check(row)
+
     @property
     def answer_field(self) -> str:
         return self.label_field
