@@ -266,3 +266,25 @@ def test_a_killed_writer_leaves_a_store_known_as_half_written(tmp_path: Path, to
             TokenStore(path)
     assert read(write(out, tokenizer, TRAIN, HELDOUT), "train") == TRAIN
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+class Drawn:
+    """A generator whose next whole number is given."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def integers(self, end: int) -> int:
+        assert self.number < end
+        return self.number
+
+
+def test_of_all_places_elsewhere_each_is_drawn_by_one_number(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    documents = write(tmp_path / "store", tokenizer, TRAIN, HELDOUT).train.documents(128)
+    for at, own in enumerate(TRAIN):
+        found: Counter[tuple[int, int]] = Counter()
+        for number in range(documents.tokens - sum(map(len, own))):
+            sentences, place = documents[at].elsewhere(Drawn(number))  # type: ignore[arg-type]
+            found[TRAIN.index([sentence.tolist() for sentence in sentences]), place] += 1
+        others = [(i, part) for i, part in enumerate(TRAIN) if i != at]
+        assert found == {(i, j): len(sentence) for i, part in others for j, sentence in enumerate(part)}

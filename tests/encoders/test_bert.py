@@ -89,14 +89,6 @@ def test_dropout_acts_in_training_only_and_follows_the_seed(encoder: Encoder, ma
         encoder.set_dropout(1.0)
 
 
-def test_dropout_comes_from_the_config(encoder: Encoder) -> None:
-    config = encoder.config
-    config.hidden_dropout_prob, config.attention_probs_dropout_prob = 0.25, 0.5
-    dropped = Encoder.from_config(config)
-    found = sorted(module.p for module in dropped.modules() if isinstance(module, Dropout))
-    assert found == [0.25] * 4 + [0.5] * 3
-
-
 @pytest.mark.parametrize("lengths", [(64, 64), (64, 20, 7)])
 def test_bf16_stays_close(make_batch: MakeBatch, lengths: tuple[int, ...]) -> None:
     encoder = Encoder.from_config("mini", vocab_size=500, seed=1).eval()
@@ -133,3 +125,18 @@ def test_tokens_of_other_sequences_do_not_matter(encoder: Encoder, make_batch: M
     torch.testing.assert_close(changed[:5], same[:5], rtol=0, atol=1e-6)
     torch.testing.assert_close(changed[13:], same[13:], rtol=0, atol=1e-6)
     assert not torch.allclose(changed[5:13], same[5:13], atol=1e-2)
+
+
+def test_each_dropout_has_its_own_share(encoder: Encoder, make_batch: MakeBatch) -> None:
+    """Also the embeddings' one, of what enters the first layer."""
+    config = encoder.config
+    config.hidden_dropout_prob, config.attention_probs_dropout_prob = 0.25, 0.5
+    dropped = Encoder.from_config(config)
+    found = {name: part.p for name, part in dropped.named_modules() if isinstance(part, Dropout)}
+    assert {p for name, p in found.items() if name.endswith("attention_dropout")} == {0.5}
+    assert {p for name, p in found.items() if not name.endswith("attention_dropout")} == {0.25}
+    entered: list[torch.Tensor] = []
+    dropped.layers[0].register_forward_pre_hook(lambda layer, inputs: entered.append(inputs[0]))
+    torch.manual_seed(0)
+    dropped(make_batch((24, 24, 24)))
+    assert float((entered[0] == 0).double().mean()) == pytest.approx(0.25, abs=0.03)

@@ -141,3 +141,15 @@ def test_a_vocabulary_larger_than_the_text_and_no_text_at_all() -> None:
     drawn, model = written(counts=count([torch.arange(3).repeat(30).numpy()], VOCABULARY))
     assert all(x.isfinite().all() for x in model.parameters())
     assert not torch.equal(model.encoder.word_embeddings.weight[0], drawn.encoder.word_embeddings.weight[0])
+
+
+def test_vectors_are_a_factor_of_the_positive_mutual_information() -> None:
+    """With contexts smoothed by 0.75; so wide that nothing is left out, their products are those of U S^1/2."""
+    counts = two_topics()
+    beside = counts.beside.double()
+    smoothed = beside.sum(0) ** 0.75
+    by_chance = beside.sum(1, keepdim=True).clamp(min=1e-9) * smoothed / smoothed.sum()
+    left, values, _ = torch.linalg.svd((beside / by_chance.clamp(min=1e-9)).clamp(min=1.0).log())
+    expected = torch.nn.functional.normalize(left * values.sqrt())[10:50]
+    found = counted.vectors(counts, VOCABULARY, seed=1).double()[10:50]
+    assert torch.allclose(found @ found.T, expected @ expected.T, atol=1e-3)

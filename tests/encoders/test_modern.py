@@ -257,7 +257,6 @@ def test_dropout_comes_from_the_config_and_follows_the_seed(config: ModernBertCo
     config.embedding_dropout, config.mlp_dropout, config.attention_dropout = 0.1, 0.2, 0.3
     config.classifier_dropout = 0.4
     encoder, batch = Encoder.from_config(config, seed=3), make_batch(LONG)
-    assert sorted(m.p for m in encoder.modules() if isinstance(m, Dropout)) == [0.1] + [0.2] * 4 + [0.3] * 4
     assert encoder.head_dropout == 0.4
     torch.manual_seed(5)
     first, second = encoder(batch), encoder(batch)
@@ -429,3 +428,17 @@ def test_a_decoder_of_its_own_weights_is_refused(config: ModernBertConfig, tmp_p
         else:
             with pytest.raises(CheckpointError, match=r"decoder.weight differs from model.embeddings.tok_embeddings"):
                 Checkpoint.open(tmp_path).load_into(predictor, hf_names(predictor))
+
+
+def test_each_dropout_has_its_own_share(config: ModernBertConfig, make_batch: MakeBatch) -> None:
+    """Also the embeddings' one, of what enters the first layer."""
+    config.embedding_dropout, config.mlp_dropout, config.attention_dropout = 0.1, 0.2, 0.3
+    encoder = Encoder.from_config(config, seed=3)
+    found = {name: part.p for name, part in encoder.named_modules() if isinstance(part, Dropout)}
+    assert {found[f"layers.{n}.dropout"] for n in range(4)} == {0.2}
+    assert {found[f"layers.{n}.attention_dropout"] for n in range(4)} == {0.3}
+    entered: list[Tensor] = []
+    encoder.layers[0].register_forward_pre_hook(lambda layer, inputs: entered.append(inputs[0]))
+    torch.manual_seed(0)
+    encoder(make_batch((90, 90)))
+    assert float((entered[0] == 0).double().mean()) == pytest.approx(0.1, abs=0.02)

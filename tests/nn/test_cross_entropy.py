@@ -104,3 +104,11 @@ def test_a_gradient_only_where_one_is_asked() -> None:
     assert torch.equal(alone, beside)
     with torch.no_grad():
         assert not linear_cross_entropy(x, weight, bias, targets).total.requires_grad
+
+
+def test_a_tie_counts_as_half() -> None:
+    """Between the right token and another; one between two wrong ones is wrong."""
+    bias = torch.tensor([2.0, 2.0, 0.0])
+    said = linear_cross_entropy(torch.zeros(3, 4), torch.zeros(3, 4), bias, torch.tensor([0, 1, 2]))
+    assert said.right.tolist() == [0.5, 0.5, 0.0]
+    assert said.correct == 1

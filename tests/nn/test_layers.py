@@ -40,14 +40,10 @@ def test_one_token_is_its_own_value(layer: PostNormLayer, make_batch: MakeBatch)
     torch.testing.assert_close(layer(hidden, Layout.of(batch), None), expected)
 
 
-def test_each_dropout_acts(layer: PostNormLayer, make_batch: MakeBatch) -> None:
+def test_outside_training_nothing_is_dropped(layer: PostNormLayer, make_batch: MakeBatch) -> None:
     batch = make_batch((5, 5))
     hidden, layout = torch.randn(10, 8, dtype=torch.float64), Layout.of(batch)
     calm = layer(hidden, layout, None)
-    for part in (layer.dropout, layer.attention_dropout):
-        part.p = 0.5
-        assert not torch.allclose(layer(hidden, layout, None), calm)
-        part.p = 0.0
     layer.dropout.p = layer.attention_dropout.p = 0.5
     torch.testing.assert_close(layer.eval()(hidden, layout, None), calm)
 
@@ -84,13 +80,40 @@ def test_one_token_of_a_layer_that_normalises_before(modern: PreNormLayer, make_
     torch.testing.assert_close(modern(hidden, Layout.of(batch), rotation(batch), None), modern.output_norm(expected))
 
 
-def test_each_dropout_of_a_layer_that_normalises_before(modern: PreNormLayer, make_batch: MakeBatch) -> None:
+def test_outside_training_nothing_is_dropped_before(modern: PreNormLayer, make_batch: MakeBatch) -> None:
     batch = make_batch((5, 5))
     hidden, layout, turn = torch.randn(10, 8, dtype=torch.float64), Layout.of(batch), rotation(batch)
     calm = modern(hidden, layout, turn, None)
-    for part in (modern.dropout, modern.attention_dropout):
-        part.p = 0.5
-        assert not torch.allclose(modern(hidden, layout, turn, None), calm)
-        part.p = 0.0
     modern.dropout.p = modern.attention_dropout.p = 0.5
     torch.testing.assert_close(modern.eval()(hidden, layout, turn, None), calm)
+
+
+EVERYTHING = 1 - 2**-16
+"""The largest share that can be dropped: one number of 65,536 is kept."""
+
+
+def test_what_each_dropout_drops(layer: PostNormLayer, make_batch: MakeBatch) -> None:
+    """With nearly everything dropped what is left of a layer can be written down."""
+    batch = make_batch((5, 5))
+    hidden, layout = torch.randn(10, 8, dtype=torch.float64), Layout.of(batch)
+    torch.manual_seed(0)
+    layer.dropout.p = EVERYTHING
+    torch.testing.assert_close(layer(hidden, layout, None), layer.output_norm(layer.attention_norm(hidden)))
+    layer.dropout.p, layer.attention_dropout.p = 0.0, EVERYTHING
+    attended = layer.attention_norm(hidden + layer.attention_output.bias)
+    expected = layer.output_norm(attended + layer.output(F.gelu(layer.intermediate(attended))))
+    torch.testing.assert_close(layer(hidden, layout, None), expected)
+
+
+def test_what_each_dropout_of_a_layer_that_normalises_before_drops(modern: PreNormLayer, make_batch: MakeBatch) -> None:
+    """As transformers' ModernBERT: attention's share also from what attention adds, the other's inside of the gate."""
+    batch = make_batch((40, 40))
+    hidden, layout, turn = torch.randn(80, 8, dtype=torch.float64), Layout.of(batch), rotation(batch)
+    torch.manual_seed(0)
+    modern.dropout.p = EVERYTHING
+    attended = modern(hidden, layout, turn, None)
+    modern.dropout.p = 0.5
+    assert (modern(hidden, layout, turn, None) - attended).all()
+    modern.dropout.p, modern.attention_dropout.p = EVERYTHING, 0.5
+    added = modern(hidden, layout, turn, None) - hidden
+    assert float((added == 0).double().mean()) == pytest.approx(0.5, abs=0.1)

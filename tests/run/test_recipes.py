@@ -391,3 +391,25 @@ def test_a_bad_recipe_leaves_nothing(store: Path, tmp_path: Path, refused: Refus
     for changes in ({"train__lr": -1.0}, {"task": "nonsense"}, {"encoder__size": "huge"}, {"encoder__freeze": "all"}):
         refused(runs.pretraining(store, tmp_path / "run", **changes), BertwrightError)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train__clip": 0.01},
+        {"train__weight_decay": 0.3},
+        {"train__schedule": "trapezoid", "train__decay": 0.5},
+        {"train__dropout": 0.3},
+        {"train__optimizer": "muon", "train__matrix_lr": 1e-3},
+    ],
+    ids=str,
+)
+def test_each_setting_of_training_makes_another_model(
+    pretrained: Path, store: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """And the last of several is not what the others alone make."""
+    home = runs.done(runs.pretraining(store, tmp_path / "run", **change))
+    assert not runs.same_weights(home, pretrained)
+    if len(change) > 1:
+        first = dict([next(iter(change.items()))])
+        assert not runs.same_weights(home, runs.done(runs.pretraining(store, tmp_path / "other", **first)))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import runs
 import torch
 from safetensors.torch import load_file
 
+from bertwright.data.store import TokenStore
 from bertwright.errors import RunError
 from bertwright.flow import Batch
+from bertwright.run.answering import Answerer
 from bertwright.run.choose import task_of
 from bertwright.run.run import Stopped
 from bertwright.run.sources import open_source
 from bertwright.run.spec import Recipe
+from bertwright.run.start import begin
+from bertwright.run.training import loop_of
 
 Refused = Callable[..., str]
 EVERYTHING = {
@@ -176,7 +182,7 @@ def test_the_best_average_becomes_the_model(pretrained: Path, labelled: Path, tm
     changes = {"train__average": 0.9, "train__steps": 8, "train__lr": 1e-3, "save__model": "best"}
     home = runs.done(runs.finetuning(pretrained, labelled, tmp_path / "run", **changes))
     scores = {line["step"]: line["heldout"]["classify.accuracy"] for line in runs.metrics(home) if "heldout" in line}
-    kept = [path for path in (home / "checkpoints").iterdir() if runs.weights(path).keys()]
+    kept = list((home / "checkpoints").iterdir())
     final = runs.weights(home / "model")
     same = [p.name for p in kept if all(torch.equal(t, final[name]) for name, t in runs.weights(p).items())]
     assert len(same) == 1
@@ -202,3 +208,42 @@ def test_the_plan_follows_its_schedules(store: Path, tmp_path: Path) -> None:
 def test_rows_are_not_cut_shorter_at_first(pretrained: Path, labelled: Path, tmp_path: Path, refused: Refused) -> None:
     said = refused(runs.finetuning(pretrained, labelled, tmp_path / "run", data__start_length=16))
     assert said == "task classify learns from labelled rows, which are not cut; leave out data.start_length"
+
+
+def test_the_models_own_measures_are_those_of_the_average(unbroken: Path, store: Path) -> None:
+    """What a run says of the held-out text is what its model comes to when it is judged again."""
+    heldout = [line["heldout"] for line in runs.metrics(unbroken) if "heldout" in line][-1]
+    report = Answerer(str(unbroken), precision="fp32", length=32).evaluate_store(str(store), 16)
+    assert report == pytest.approx(heldout, rel=1e-4)
+
+
+def test_another_seed_drops_other_numbers(store: Path, tmp_path: Path) -> None:
+    """Of the same weights, on the same batch."""
+    recipe = Recipe.of(runs.pretraining(store, tmp_path / "run", task="mlm", encoder__arch="bert", train__dropout=0.3))
+    source = open_source(recipe, task_of(recipe.task, recipe.tasks))
+    feed = source.feed(recipe)
+
+    def loss(seed: int) -> float:
+        model, _ = begin(recipe, source.task, source.tokenizer)
+        model.set_dropout(0.3)
+        (step,) = loop_of(replace(recipe, seed=seed), model, feed, 1).steps(1)
+        return source.task.report(step.sums)["mlm.loss"]
+
+    assert loss(1) == loss(1) != loss(2)
+
+
+@pytest.mark.parametrize("number", [0, 16])
+def test_what_is_judged_is_the_text_that_is_held_out(store: Path, tmp_path: Path, number: int) -> None:
+    """With what was hidden put back, every piece is found in the held-out part, and none of it in the other."""
+    recipe = Recipe.of(runs.pretraining(store, tmp_path / "run", task="mlm", evaluate__examples=number))
+    parts = TokenStore(store)
+    held, learned = (bytes(p.stretch(0, p.tokens).astype("<i8")) for p in (parts.heldout, parts.train))
+    pieces = []
+    for batch in open_source(recipe, task_of(recipe.task, recipe.tasks)).heldout(64):
+        ids = batch.ids.index_copy(0, *batch.labels["mlm"]).numpy()
+        pieces += [piece[1:-1].astype("<i8") for piece in np.split(ids, np.cumsum(batch.lengths)[:-1])]
+    long = [bytes(piece) for piece in pieces if len(piece) > 20]
+    assert long
+    assert all(piece in held and piece not in learned for piece in long)
+    if number == 0:
+        assert sum(map(len, pieces)) == parts.heldout.tokens

@@ -254,13 +254,6 @@ def test_the_z_loss_is_the_square_of_the_log_of_the_sum(z_loss: float) -> None:
         torch.testing.assert_close(gradient, whole.get_parameter(name).grad, rtol=1e-4, atol=1e-4, msg=name)
 
 
-def test_without_weight_the_z_loss_changes_no_bit() -> None:
-    group = examples(MaskedLM(), corpus())
-    one, two = (model(task)(batch_of(task, group, OWN, 1)) for task in (MaskedLM(), MaskedLM(z_loss=0.0)))
-    assert torch.equal(one.totals["mlm"], two.totals["mlm"])
-    assert torch.equal(one.totals["mlm"].detach(), one.measures["mlm.loss"])
-
-
 def test_a_negative_z_loss_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"mlm\.z_loss is a weight of at least 0, not -1"):
         MaskedLM(z_loss=-1.0)

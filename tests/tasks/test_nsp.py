@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -234,3 +235,11 @@ def test_loss_and_report_are_those_of_the_logits() -> None:
     assert report["nsp.accuracy"] == float((logits.argmax(-1) == truth).double().mean())
     assert report["nsp.commonest"] == max(truth.double().mean(), 1 - truth.double().mean())
     assert task.score(report) == -report["nsp.loss"]
+
+
+def test_what_follows_a_first_segment_that_is_apart_is_not_lost() -> None:
+    document, _ = numbered([[1] * 20_000, [1] * 5000], 35)
+    pairs = pairs_of(NextSentence(random=1.0, short=0.0), document)
+    own = [(one, after) for one, after in pairwise(pairs) if one.documents == after.documents == (1, 2)]
+    assert len(own) > 100
+    assert all(after.first[0] == one.first[-1] + 1 for one, after in own)

@@ -210,3 +210,20 @@ def test_settings_out_of_range(settings: dict[str, float], said: str) -> None:
 def test_another_architecture_is_refused() -> None:
     with pytest.raises(RecipeError, match="rtd learns with an ELECTRA encoder, and this is a bert"):
         ReplacedToken().head(encoder())
+
+
+@torch.no_grad()
+def test_joined_the_other_heads_see_the_masks() -> None:
+    """The encoder goes over a batch twice, and each head reads the pass that is its own."""
+    joint = ReplacedToken() + NextSentence()
+    whole, batch = model(joint).eval(), batch_of(joint, examples(joint, corpus()), OWN, 1)
+    alone = NextSentence().loss(whole.encoder, whole.head.get_submodule("nsp"), batch)
+    torch.testing.assert_close(whole(batch).totals["nsp"], alone.totals["nsp"])
+
+
+def test_what_is_held_out_is_hidden_alike_whatever_is_learned() -> None:
+    task = ReplacedToken(rate=0.4, mask=1.0, weight=10.0)
+    judged, plain = (batch_of(one, made(), OWN, 1) for one in (task.judging(), ReplacedToken()))
+    assert torch.equal(judged.ids, plain.ids)
+    assert not torch.equal(batch_of(task, made(), OWN, 1).ids, plain.ids)
+    assert task.judging().weight == 10.0

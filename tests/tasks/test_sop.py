@@ -69,3 +69,13 @@ def test_a_short_document_is_divided_anywhere() -> None:
     (document,) = numbered([[4] * 7], 64)
     firsts = [len(pairs_of(document, seed, swapped=0.0)[0][0]) for seed in range(200)]
     assert len({length // 4 for length in firsts}) >= 4
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_pairs_at_either_end_of_a_document_are_blunted(seed: int) -> None:
+    """Of sentences that fill a segment without a rest, so that nothing else is cut off."""
+    (document,) = numbered([[9] * 50], 39)
+    pairs = pairs_of(document, seed, swapped=0.0)
+    assert pairs[0][0][0] > SPAN + 9
+    assert pairs[-1][1][-1] < SPAN + 49 * 9 - 1
+    assert all(len(first) == len(second) == 18 for first, second, _ in pairs[1:-1])

@@ -9,6 +9,7 @@ from samples import batch_of, corpus, examples, model, vocabulary, weights
 from bertwright.run.start import freeze
 from bertwright.tasks.mlm import MaskedLM
 from bertwright.tasks.model import Model
+from bertwright.tasks.nsp import NextSentence
 from bertwright.train.depth import Thaw, depth, rates
 from bertwright.train.loop import Loop
 from bertwright.train.optim import adamw, alike, muon
@@ -129,3 +130,9 @@ def test_what_has_not_thawed_is_not_moved(whole: Model) -> None:
         moved = {part_of(n) for n, p in whole.named_parameters() if not torch.equal(p, before[n])}
         # The word embeddings are the masked LM's output too; frozen, they stay.
         assert moved == set(range(step.number))
+
+
+def test_a_table_that_is_only_looked_up_has_the_rate_of_its_depth() -> None:
+    whole = model(NextSentence())
+    groups = adamw(whole, lr=0.1, weight_decay=0.5, rates=rates(whole, 0.5)).param_groups
+    assert [group["lr"] for group in groups if group["param_names"] == ["encoder.words.weight"]] == [0.1 * 0.5**3]

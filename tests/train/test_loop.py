@@ -323,3 +323,20 @@ def test_sums_of_steps_add_to_those_of_an_epoch() -> None:
     together = add(step.sums for step in still.steps(4))
     alone = measure(whole, [batch for step in range(4) for batch in some(step)], "fp32")
     assert task.report(together) == pytest.approx(task.report(alone), rel=1e-6)
+
+
+def test_dropout_is_each_forward_passs_own_and_each_seeds() -> None:
+    """The same examples twice in a step are not dropped alike, nor in a run of another seed."""
+    task = Classify(classes=("0", "1"))
+    (batch,) = micro_batches(task, sixteen(task), 16)
+    whole = model(task, 200, dropout=0.3)
+
+    def loss(times: int, seed: int = 1) -> float:
+        still = torch.optim.SGD(whole.parameters(), lr=0.0)
+        loop = Loop(whole, lambda step: [batch] * times, still, level, clip=1e9, precision="fp32", seed=seed)
+        (step,) = loop.steps(1)
+        return task.report(step.sums)["classify.loss"]
+
+    assert loss(1) == loss(1)
+    assert loss(2) != loss(1)
+    assert loss(1, seed=2) != loss(1)
