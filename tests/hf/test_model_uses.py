@@ -181,6 +181,25 @@ def test_logits_are_computed_when_they_are_looked_at(config: BertConfig, inputs:
     torch.testing.assert_close(nn.functional.cross_entropy(output.logits.flatten(0, 1), kept.flatten()), output.loss)
 
 
+@pytest.mark.parametrize("name", ["MaskedLM", "PreTraining"])
+def test_logits_are_those_of_the_forward_pass_or_refused(
+    name: str, config: BertConfig, inputs: dict[str, Tensor]
+) -> None:
+    model = getattr(models, f"BertFor{name}")(config)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    first, second = (model(**inputs, labels=masked(inputs)) for _ in range(2))
+    first.loss.backward()
+    before = first[1].detach().clone()
+    optimizer.step()
+    assert torch.equal(first[1], before)
+    with pytest.raises(errors.RunError, match=r"read output\.logits before a step") as caught:
+        _ = second[1]
+    assert "\n" not in str(caught.value)
+    assert second.loss is second[0]
+    with torch.inference_mode():
+        assert type(model)(config)(**inputs)[0].shape == (4, 9, 50)
+
+
 @pytest.mark.parametrize("name", ["SequenceClassification", "TokenClassification", "MultipleChoice"])
 def test_the_loss_is_that_of_the_logits_under_dropout(name: str, config: BertConfig, inputs: dict[str, Tensor]) -> None:
     model = getattr(models, f"BertFor{name}")(config).train()

@@ -5,7 +5,7 @@ A training step reads the loss alone, and logits over the vocabulary at every to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +15,33 @@ from transformers.modeling_outputs import MaskedLMOutput
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 from transformers.utils.generic import ModelOutput
 
+from ...errors import RunError
+
 
 class Later:
-    """What `compute` will give, with or without gradient as it was asked for, and in the number format of then."""
+    """What `compute` will give of `weights`, with or without gradient as it was asked for, and in the number format
+    of then."""
 
-    def __init__(self, compute: Callable[[], Tensor], device: torch.device) -> None:
+    def __init__(self, compute: Callable[[], Tensor], device: torch.device, weights: Iterable[Tensor]) -> None:
         self._compute = compute
+        self._weights = tuple(weights)
+        self._states = self._states_now()
         self._where = device.type
         self._gradient = torch.is_grad_enabled()
         on = torch.is_autocast_enabled(self._where)
         self._format = torch.get_autocast_dtype(self._where) if on else None
 
     def __call__(self) -> Tensor:
+        """Raises RunError where the weights have changed: what was asked for cannot be had any more."""
+        if self._states_now() != self._states:
+            raise RunError("logits first looked at after the weights changed; read output.logits before a step")
         mixed = torch.autocast(self._where, dtype=self._format, enabled=self._format is not None)
         with torch.set_grad_enabled(self._gradient), mixed:
             return self._compute()
+
+    def _states_now(self) -> list[int]:
+        """How often each weight was written to; those made in inference mode do not count it."""
+        return [0 if weight.is_inference() else weight._version for weight in self._weights]
 
 
 class _Late(ModelOutput):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from ...encoders.base import Encoder
 from ...errors import InputError
 from ...flow import Batch
 from ...nn.rounding import in_even_rows
@@ -19,7 +19,7 @@ from ...tasks.nsp import NextSentence
 from .heads import Asked, Head
 from .outputs import LateMaskedLMOutput, LatePreTrainingOutput, Later
 from .padding import Grid, at_labels, labels_of_tokens, refuse_outside
-from .passes import Given
+from .passes import Given, Pass
 
 
 def words_labelled(batch: Batch, grid: Grid, labels: Tensor) -> Batch:
@@ -54,7 +54,7 @@ class ForMaskedLM(Head):
         batch = replace(batch, reads=None)
         one, head = asked.passed(self.core, batch, grid), self.native.head
         loss = task.loss(Given(self.core, one.hidden), head, batch) if batch.labels else None  # type: ignore[arg-type]
-        logits = Later(lambda: grid.back(self.core.logits(head, one.hidden)), one.hidden.device)
+        logits = _later(self.core, head, one, grid)
         return LateMaskedLMOutput(
             loss=None if loss is None else self.mean(loss, batch, asked),  # type: ignore[arg-type]
             logits=logits,  # type: ignore[arg-type]  # until it is looked at
@@ -87,11 +87,16 @@ class ForPreTraining(Head):
         batch = replace(batch, reads=None)
         one, heads = asked.passed(self.core, batch, grid), self.native.head
         loss = task.loss(Given(self.core, one.hidden), heads, batch) if batch.labels else None  # type: ignore[arg-type]
-        words: Any = heads.get_submodule("mlm")
-        logits = Later(lambda: grid.back(self.core.logits(words, one.hidden)), one.hidden.device)
+        logits = _later(self.core, heads.get_submodule("mlm"), one, grid)
         return LatePreTrainingOutput(
             loss=None if loss is None else self.mean(loss, batch, asked),  # type: ignore[arg-type]
             prediction_logits=logits,  # type: ignore[arg-type]  # until it is looked at
             seq_relationship_logits=in_even_rows(heads.get_submodule("nsp"), one.hidden[batch.firsts]),  # type: ignore[arg-type]
             **asked.besides(one),
         )
+
+
+def _later(encoder: Encoder, predictor: nn.Module, one: Pass, grid: Grid) -> Later:
+    """The logits [B, L, V]."""
+    weights = (encoder.word_embeddings.weight, *predictor.parameters())
+    return Later(lambda: grid.back(encoder.logits(predictor, one.hidden)), one.hidden.device, weights)
