@@ -12,6 +12,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import BertConfig, ModernBertConfig, PretrainedConfig, PreTrainedModel
 
+from bertwright.errors import CheckpointError
 from bertwright.hf import models
 from bertwright.hf.models.face import Face
 from bertwright.hf.models.heads import Head
@@ -255,6 +256,36 @@ def test_what_is_saved_loads_whole_in_transformers_and_here(name: str, tmp_path:
     assert again.origin.loaded == {key for key, _ in model.named_parameters()}
     again.load_state_dict(other.state_dict())
     assert model.num_parameters() == other.num_parameters()
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "BertForPreTraining", "ModernBertForMaskedLM"])
+def test_a_config_that_unties_is_written_as_tied(name: str, tmp_path: Path) -> None:
+    config = config_of(name, tie_word_embeddings=False)
+    torch.manual_seed(1)
+    mine = getattr(models, name)(config).eval()
+    mine.save_pretrained(tmp_path)
+    other, said = getattr(transformers, name).from_pretrained(tmp_path, output_loading_info=True)
+    assert not said["missing_keys"]
+    assert other.config.tie_word_embeddings
+    assert mine.config.tie_word_embeddings
+    assert not config.tie_word_embeddings
+    inputs = inputs_of(name, lengths=(11, 11))
+    torch.testing.assert_close(other(**inputs)[0], mine(**inputs)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loose", ["weight", "bias"])
+def test_a_head_that_goes_its_own_way_is_refused(loose: str, tmp_path: Path) -> None:
+    model = theirs("BertForMaskedLM", tie_word_embeddings=False)
+    decoder, words = model.cls.predictions.decoder, model.bert.embeddings.word_embeddings
+    with torch.no_grad():
+        decoder.weight.copy_(words.weight)
+        decoder.bias.copy_(model.cls.predictions.bias)
+        mine = ours("BertForMaskedLM", tmp_path / "same", model)
+        inputs = inputs_of("BertForMaskedLM", lengths=(11, 11))
+        torch.testing.assert_close(mine(**inputs)[0], model(**inputs)[0], rtol=1e-5, atol=1e-5)
+        getattr(decoder, loose).add_(1)
+    with pytest.raises(CheckpointError, match=rf"decoder\.{loose} differs from .*; only heads tied"):
+        ours("BertForMaskedLM", tmp_path / "other", model)
 
 
 def test_seeds_decide_what_is_drawn_and_the_base_shares_the_encoder() -> None:

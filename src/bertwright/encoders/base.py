@@ -252,3 +252,8 @@ def changed(config: PretrainedConfig, changes: Mapping[str, Any]) -> PretrainedC
         except (StrictDataclassError, TypeError, ValueError) as error:
             raise RecipeError(f"{name}={value!r}: {one_line(error)}") from error
     return config
+
+
+def as_tied(config: PretrainedConfig) -> PretrainedConfig:
+    """A copy that says what is so here, whatever it said: vocabulary heads multiply by the word embeddings."""
+    return changed(config, {"tie_word_embeddings": True})

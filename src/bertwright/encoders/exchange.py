@@ -149,11 +149,12 @@ class Checkpoint:
 
     def _check_tied(self, stored: _Stored, kind: type[Architecture]) -> None:
         """A vocabulary head of its own weights cannot be kept: ours multiplies by the word embeddings."""
-        copy, original = stored.find(f"{kind.decoder_name}.weight"), stored.find(kind.words_name)
-        if copy and original and not torch.equal(self.tensor(copy), self.tensor(original)):
-            raise CheckpointError(
-                f"{self.path}: {copy} differs from {original}; only heads tied to the embeddings load"
-            )
+        weights = stored.find(f"{kind.decoder_name}.weight"), stored.find(kind.words_name)
+        for copy, original in (weights, *kind.copies.items()):
+            if {copy, original} <= self.files.keys() and not torch.equal(self.tensor(copy), self.tensor(original)):
+                raise CheckpointError(
+                    f"{self.path}: {copy} differs from {original}; only heads tied to the embeddings load"
+                )
 
 
 class _Stored:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from ..nn.local import windowed
 from ..nn.rotation import Rotation
 from . import checking
 from .activations import activation
-from .base import Encoder
+from .base import Encoder, as_tied
 from .laws import Spread
 from .naming import called
 from .sizes import Size
@@ -52,7 +51,7 @@ class Modern(Encoder):
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         _check(config)
-        self.config = deepcopy(config)
+        self.config = as_tied(config)
         self.words = called(Embedding(config.vocab_size, config.hidden_size), "embeddings.tok_embeddings")
         self.norm = called(_norm(config), "embeddings.norm")
         self.dropout = Dropout(config.embedding_dropout)

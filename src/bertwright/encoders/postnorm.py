@@ -17,7 +17,7 @@ from ..nn.embedding import Embedding
 from ..nn.layers import PostNormLayer
 from . import checking
 from .activations import activation
-from .base import Encoder
+from .base import Encoder, as_tied
 from .laws import Part, Spread
 from .naming import called
 
@@ -40,7 +40,7 @@ class PostNormEncoder(Encoder):
     def __init__(self, config: PretrainedConfig, width: int) -> None:
         super().__init__()
         check(config)
-        self.config = config
+        self.config = as_tied(config)
         self.words = called(Embedding(config.vocab_size, width), "embeddings.word_embeddings")
         self.places = called(Embedding(config.max_position_embeddings, width), "embeddings.position_embeddings")
         self.segments = called(Embedding(config.type_vocab_size, width), "embeddings.token_type_embeddings")
