@@ -86,6 +86,56 @@ def test_a_head_is_swapped_on_a_model_ours_or_theirs(config: BertConfig, inputs:
         assert swapped.get_input_embeddings().weight is not source.get_input_embeddings().weight
 
 
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "ModernBertForMaskedLM"])
+def test_a_config_that_transformers_has_used_is_taken_and_left_alone(name: str, tmp_path: Path) -> None:
+    theirs, mine = getattr(transformers, name), getattr(models, name)
+    used = theirs(theirs.config_class(**SHAPE, pad_token_id=0)).config
+    assert used._attn_implementation == "sdpa"
+    mine(used).save_pretrained(tmp_path)
+    mine.from_pretrained(tmp_path, config=used)
+    mine(transformers.AutoConfig.from_pretrained(tmp_path, attn_implementation="sdpa"))
+    assert used._attn_implementation == "sdpa"
+    assert theirs(used).config._attn_implementation == "sdpa"
+
+
+class OfTheirs(transformers.BertPreTrainedModel):
+    """A model of a person's own as tutorials write it, on our encoder in place of theirs."""
+
+    encoder_class: Any = models.BertModel
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = self.encoder_class(config)
+        self.score = nn.Linear(config.hidden_size, 3)
+        self.post_init()
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        return self.score(self.bert(**inputs).pooler_output)
+
+
+def test_an_encoder_stands_inside_a_model_of_transformers(inputs: dict[str, Tensor], tmp_path: Path) -> None:
+    class AllTheirs(OfTheirs):
+        encoder_class = transformers.BertModel
+
+    config = BertConfig(**SHAPE)
+    model = AllTheirs(config).eval()
+    model.save_pretrained(tmp_path / "theirs")
+    other = OfTheirs.from_pretrained(tmp_path / "theirs").eval()
+    torch.testing.assert_close(other(**inputs), model(**inputs), rtol=1e-5, atol=1e-5)
+    other.save_pretrained(tmp_path / "ours")
+    again = AllTheirs.from_pretrained(tmp_path / "ours").eval()
+    assert torch.equal(again(**inputs), model(**inputs))
+
+    class Loaded(OfTheirs):
+        encoder_class = staticmethod(lambda _: models.BertModel.from_pretrained(tmp_path / "ours"))
+
+    assert torch.equal(Loaded(config).bert.pooler.dense.weight, model.bert.pooler.dense.weight)
+    torch.testing.assert_close(Loaded(config).eval().bert(**inputs)[1], model.bert(**inputs)[1], rtol=1e-5, atol=1e-5)
+    fresh = OfTheirs(config)
+    fresh(**inputs).sum().backward()
+    assert all(parameter.grad is not None for parameter in fresh.parameters())
+
+
 def test_a_head_of_the_same_classes_goes_on_and_one_of_others_is_new(config: BertConfig, tmp_path: Path) -> None:
     model = models.BertForSequenceClassification(config)
     model.save_pretrained(tmp_path)

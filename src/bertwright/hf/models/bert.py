@@ -19,7 +19,7 @@ from .answers import (
     ForSequenceClassification,
     ForTokenClassification,
 )
-from .face import LAW, Face
+from .face import HERE, LAW, Face
 from .heads import Asked, Head
 from .tree import plant
 from .vocabulary import ForMaskedLM, ForPreTraining
@@ -44,8 +44,9 @@ class BertModel(Face):
     ) -> None:
         super().__init__(config, encoder=encoder)
         if pooler is None and add_pooling_layer:
-            pooler = self.core.pooler()
-            self.core.draw_head(pooler, self.seed, LAW)
+            with HERE:
+                pooler = self.core.pooler()
+                self.core.draw_head(pooler, self.seed, LAW)
         vars(self)["pool"] = pooler
         plant(self, self.core)
         if pooler is not None:

@@ -28,6 +28,8 @@ from ...run.provenance import descent, millions
 from .padding import Grid, unpadded
 
 LAW = "paper"
+HERE = torch.device("cpu")
+"""Where weights are drawn, also inside a model that transformers loads, which has none to draw there."""
 _SHOWN = 6
 _LOG = logging.getLogger("bertwright")
 _ELSEWHERE = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -75,10 +77,13 @@ class Face(PreTrainedModel):
 
     def __init__(self, config: PretrainedConfig, *, encoder: Encoder | None = None) -> None:
         """`encoder`: one that there is, which is then not drawn. Raises RecipeError for a config of another make."""
-        seed = int(torch.randint(2**31, ()))
-        if encoder is None:
-            encoder = self._blank(config)
-            encoder.draw(seed, LAW)
+        with HERE:
+            seed = int(torch.randint(2**31, ()))
+            if encoder is None:
+                encoder = self._blank(config)
+                encoder.draw(seed, LAW)
+        # Attention here is none of those that transformers chooses among; of these it always lets this one pass.
+        encoder.config._attn_implementation = "eager"
         super().__init__(encoder.config)
         # Past `nn.Module`, whose parameters are those with transformers' names.
         vars(self).update(core=encoder, origin=Origin(), seed=seed)

@@ -22,7 +22,7 @@ from ...run.start import origins
 from ...tasks.base import Task
 from ...tasks.model import Model
 from ...tasks.pairs import OBJECTIVE
-from .face import LAW, Face
+from .face import HERE, LAW, Face
 from .padding import IGNORED, Grid
 from .passes import Given, Pass, passed
 from .tree import plant, tie
@@ -76,8 +76,9 @@ class Head(Face):
 
     def __init__(self, config: PretrainedConfig, *, encoder: Encoder | None = None) -> None:
         super().__init__(config, encoder=encoder)
-        native = Model(self.core, self.task_of(self.config))
-        self.core.draw_head(native.head, self.seed, LAW)
+        with HERE:
+            native = Model(self.core, self.task_of(self.config))
+            self.core.draw_head(native.head, self.seed, LAW)
         vars(self)["native"] = native
         objective = native.task.config_changes().get(OBJECTIVE)
         if objective is not None and hasattr(self.config, OBJECTIVE):

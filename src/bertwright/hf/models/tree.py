@@ -26,7 +26,12 @@ class Node(nn.Module):
 
 
 def plant(root: nn.Module, part: nn.Module, prefix: str = "") -> None:
-    """Hangs what in `part` is `called` something under `root` by these names, `prefix` (of parts of it) left out."""
+    """Hangs what in `part` is `called` something under `root` by these names, `prefix` (of parts of it) left out.
+
+    A model of transformers' that `root` stands in takes its weights for drawn, and leaves them alone.
+    """
+    for parameter in part.parameters():
+        vars(parameter)["_is_hf_initialized"] = True
     for name, owner in _called(part):
         path = name.removeprefix(prefix).split(".")
         if next(owner.children(), None) is None:
