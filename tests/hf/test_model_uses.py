@@ -157,6 +157,30 @@ def test_a_head_that_told_something_else_of_pairs_is_new(config: BertConfig, tmp
     assert model.config.pair_objective == "nsp"
 
 
+class Weighed(models.BertForSequenceClassification):
+    """A class of one's own as transformers' are written, which takes a config."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.weights = nn.Parameter(torch.rand(config.num_labels))
+        self.norm = nn.BatchNorm1d(config.num_labels)
+        self.register_buffer("seen", torch.zeros(3, dtype=torch.long))
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        output = super().forward(*inputs, **named)
+        output.logits = self.norm(output.logits * self.weights)
+        return output
+
+
+def test_a_class_of_ones_own_is_loaded(config: BertConfig, inputs: dict[str, Tensor], tmp_path: Path) -> None:
+    model = Weighed(config).eval()
+    model.save_pretrained(tmp_path)
+    again = Weighed.from_pretrained(tmp_path)
+    assert torch.equal(again(**inputs).logits, model(**inputs).logits)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "theirs")
+    assert Weighed.from_pretrained(tmp_path / "theirs", num_labels=3).weights.shape == (3,)
+
+
 def test_from_scratch_is_said_to_be(config: BertConfig) -> None:
     assert "drawn at random" in models.BertForMaskedLM(config).says()
     assert models.BertForMaskedLM(config).provenance.kind == "pretraining from scratch"

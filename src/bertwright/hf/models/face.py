@@ -8,6 +8,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, NamedTuple, Self
@@ -183,7 +184,9 @@ class Face(PreTrainedModel):
         source = Checkpoint.open(folder)
         cls._blank_checked(source.config, folder)
         wanted = changed(config or source.config, extra)
-        model = cls(wanted, encoder=cls._blank(wanted))
+        # A person's own class may take the config alone, as transformers' do; then it draws what is loaded over.
+        blank = {"encoder": cls._blank(wanted)} if "encoder" in signature(cls).parameters else {}
+        model = cls(wanted, **blank)
         own = [name for name, _ in model.named_parameters()]
         of_parts = model.names_of_parts()
         asked = [name for name in own if name not in of_parts or model.continues(name, source.config)]
