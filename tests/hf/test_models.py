@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,21 @@ def test_a_classifier_may_read_the_mean(more: dict[str, bool], tmp_path: Path) -
     model.save_pretrained(tmp_path / "again")
     again = getattr(transformers, name).from_pretrained(tmp_path / "again")
     assert compare(model(**inputs), again(**inputs), inputs["attention_mask"])
+
+
+@pytest.mark.parametrize("name", BERT + MODERN)
+def test_arguments_stand_in_their_order_and_none_asks_for_nothing(name: str, tmp_path: Path) -> None:
+    other = theirs(name)
+    mine, inputs = ours(name, tmp_path, other), inputs_of(name, lengths=(WIDTH,) * 4)
+    labels = {} if name.endswith("Model") else labels_of(name, inputs)
+    order, given = list(inspect.signature(other.forward).parameters), inputs | labels
+    last = max(order.index(argument) for argument in given)
+    want, got = (model(*(given.get(argument) for argument in order[: last + 1])) for model in (other, mine))
+    torch.testing.assert_close(got[0], want[0], rtol=1e-4, atol=1e-4)
+    older = ("head_mask", "past_key_values", "encoder_hidden_states", "inputs_embeds")
+    assert torch.equal(mine(**inputs, **labels, **dict.fromkeys(older), use_cache=False)[0], got[0])
+    with pytest.raises(TypeError, match="takes no inputs_embeds"):
+        mine(inputs_embeds=torch.ones(1, 2, 24))
 
 
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "BertForTokenClassification", "ModernBertForMaskedLM"])

@@ -60,10 +60,11 @@ class BertModel(Face):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
+        inputs_embeds: None = None,
         **asked: Any,
     ) -> Any:
         """All inputs are [B, L]; `asked` are `output_hidden_states`, `output_attentions` and `return_dict`."""
-        wanted = Asked.of(asked, self.config, f"{type(self).__name__}.forward")
+        wanted = Asked.of({**asked, "inputs_embeds": inputs_embeds}, self.config, f"{type(self).__name__}.forward")
         batch, grid = self.read(input_ids, attention_mask, token_type_ids, position_ids)
         batch = batch.to(self.device)
         one = wanted.passed(self.core, batch, grid)
@@ -104,6 +105,7 @@ class _BertHead(Head):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
+        inputs_embeds: None = None,
         labels: Tensor | None = None,
         **asked: Any,
     ) -> Any:
@@ -115,10 +117,30 @@ class _BertHead(Head):
             "token_type_ids": token_type_ids,
             "position_ids": position_ids,
         }
-        return self.answered(inputs, {"labels": labels}, asked)
+        return self.answered(inputs, {"labels": labels}, {**asked, "inputs_embeds": inputs_embeds})
 
 
-class BertForMaskedLM(ForMaskedLM, _BertHead): ...
+class BertForMaskedLM(ForMaskedLM, _BertHead):
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: None = None,
+        encoder_hidden_states: None = None,
+        encoder_attention_mask: None = None,
+        labels: Tensor | None = None,
+        **asked: Any,
+    ) -> Any:
+        """As the others, with what transformers' class takes of a decoder, which has to be None."""
+        refused = {
+            "encoder_hidden_states": encoder_hidden_states,
+            "encoder_attention_mask": encoder_attention_mask,
+        }
+        return super().forward(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, labels, **asked, **refused
+        )
 
 
 class BertForNextSentencePrediction(ForNextSentencePrediction, _BertHead): ...
@@ -140,6 +162,7 @@ class BertForPreTraining(ForPreTraining, _BertHead):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
+        inputs_embeds: None = None,
         labels: Tensor | None = None,
         next_sentence_label: Tensor | None = None,
         **asked: Any,
@@ -151,7 +174,11 @@ class BertForPreTraining(ForPreTraining, _BertHead):
             "token_type_ids": token_type_ids,
             "position_ids": position_ids,
         }
-        return self.answered(inputs, {"labels": labels, "next_sentence_label": next_sentence_label}, asked)
+        return self.answered(
+            inputs,
+            {"labels": labels, "next_sentence_label": next_sentence_label},
+            {**asked, "inputs_embeds": inputs_embeds},
+        )
 
 
 class BertForQuestionAnswering(ForQuestionAnswering, _BertHead):
@@ -161,6 +188,7 @@ class BertForQuestionAnswering(ForQuestionAnswering, _BertHead):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
+        inputs_embeds: None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
         **asked: Any,
@@ -172,7 +200,11 @@ class BertForQuestionAnswering(ForQuestionAnswering, _BertHead):
             "token_type_ids": token_type_ids,
             "position_ids": position_ids,
         }
-        return self.answered(inputs, {"start_positions": start_positions, "end_positions": end_positions}, asked)
+        return self.answered(
+            inputs,
+            {"start_positions": start_positions, "end_positions": end_positions},
+            {**asked, "inputs_embeds": inputs_embeds},
+        )
 
 
 def _tables(encoder: Encoder) -> tuple[int, int]:

@@ -298,6 +298,11 @@ class Face(PreTrainedModel):
         return unpadded(input_ids, *rest, vocabulary=vocabulary, positions=positions, segments=segments)
 
 
+def nothing(value: Any) -> bool:
+    """Whether an argument asks for nothing, so that it does not matter whether it is known."""
+    return value is None or value is False
+
+
 def _resized(x: Tensor, size: int, mean: bool) -> Tensor:
     more = max(0, size - len(x))
     row = x.mean(0, keepdim=True) if mean else torch.zeros_like(x[:1])

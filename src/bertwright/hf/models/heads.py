@@ -22,7 +22,7 @@ from ...run.start import origins
 from ...tasks.base import Task
 from ...tasks.model import Model
 from ...tasks.pairs import OBJECTIVE
-from .face import HERE, LAW, Face
+from .face import HERE, LAW, Face, nothing
 from .padding import IGNORED, Grid
 from .passes import Given, Pass, passed
 from .tree import plant, tie
@@ -39,13 +39,13 @@ class Asked:
 
     @classmethod
     def of(cls, said: Mapping[str, Any], config: PretrainedConfig, name: str) -> Asked:
-        """Raises TypeError for what no call takes."""
+        """Raises TypeError for what no call takes, unless it is None or False, which ask for nothing."""
         known = {field: getattr(config, field, None) for field in cls.__slots__}
-        if unknown := [word for word in said if word not in known]:
+        if unknown := [word for word, value in said.items() if word not in known and not nothing(value)]:
             raise TypeError(
                 f"{name} takes no {', '.join(unknown)}; besides inputs and labels it takes {', '.join(known)}"
             )
-        flags = {**known, **{word: value for word, value in said.items() if value is not None}}
+        flags = {**known, **{word: said[word] for word in known if said.get(word) is not None}}
         items = flags.pop("num_items_in_batch")
         return cls(**{word: bool(value) for word, value in flags.items()}, num_items_in_batch=items)
 
@@ -141,7 +141,7 @@ class Head(Face):
         rest = dict(inputs)
         labels = {name: rest.pop(name) for name in self.label_names if rest.get(name) is not None}
         known = (*self.kind.inputs, "position_ids")
-        if unknown := [name for name in rest if name not in known]:
+        if unknown := [name for name, value in rest.items() if name not in known and not nothing(value)]:
             taken = ", ".join((*known, *self.label_names))
             raise InputError(f"{type(self).__name__} takes no {', '.join(unknown)}; it takes {taken}")
         task, batch = self.labelled(*self.read_named(rest), labels)

@@ -36,10 +36,17 @@ class ModernBertModel(Face):
     def tables(self) -> tuple[int | None, int]:
         return None, 1
 
-    def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **asked: Any) -> Any:
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: None = None,
+        inputs_embeds: None = None,
+        **asked: Any,
+    ) -> Any:
         """Both inputs are [B, L]; `asked` are `output_hidden_states`, `output_attentions` and `return_dict`."""
-        wanted = Asked.of(asked, self.config, f"{type(self).__name__}.forward")
-        batch, grid = self.read(input_ids, attention_mask)
+        wanted = Asked.of({**asked, "inputs_embeds": inputs_embeds}, self.config, f"{type(self).__name__}.forward")
+        batch, grid = self.read(input_ids, attention_mask, None, position_ids)
         one = wanted.passed(self.core, batch.to(self.device), grid)
         output = BaseModelOutput(last_hidden_state=grid.back(one.hidden), **wanted.besides(one))  # type: ignore[arg-type]
         return output if wanted.return_dict else output.to_tuple()
@@ -61,13 +68,15 @@ class _ModernHead(Head):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        position_ids: None = None,
+        inputs_embeds: None = None,
         labels: Tensor | None = None,
         **asked: Any,
     ) -> Any:
         """As transformers' class of this name; `asked` are `output_hidden_states`, `output_attentions`, `return_dict`
         and `num_items_in_batch`."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        return self.answered(inputs, {"labels": labels}, asked)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+        return self.answered(inputs, {"labels": labels}, {**asked, "inputs_embeds": inputs_embeds})
 
 
 class ModernBertForMaskedLM(ForMaskedLM, _ModernHead): ...
