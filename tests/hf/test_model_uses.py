@@ -166,17 +166,22 @@ class Weighed(models.BertForSequenceClassification):
         self.norm = nn.BatchNorm1d(config.num_labels)
         self.register_buffer("seen", torch.zeros(3, dtype=torch.long))
 
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        output = super().forward(*inputs, **named)
+    def forward(self, input_ids: Tensor, attention_mask: Any = None, labels: Any = None, **more: Any) -> Any:
+        output = super().forward(input_ids, attention_mask, labels=labels, **more)
         output.logits = self.norm(output.logits * self.weights)
         return output
 
 
 def test_a_class_of_ones_own_is_loaded(config: BertConfig, inputs: dict[str, Tensor], tmp_path: Path) -> None:
-    model = Weighed(config).eval()
-    model.save_pretrained(tmp_path)
+    model = Weighed(config).train()
+    model(**inputs)
+    model.seen += 2**24 + 1
+    model.eval().save_pretrained(tmp_path)
     again = Weighed.from_pretrained(tmp_path)
     assert torch.equal(again(**inputs).logits, model(**inputs).logits)
+    assert torch.equal(again.seen, model.seen)
+    assert again.norm.num_batches_tracked == 1
+    assert transformers.BertForSequenceClassification.from_pretrained(tmp_path).bert is not None
     transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "theirs")
     assert Weighed.from_pretrained(tmp_path / "theirs", num_labels=3).weights.shape == (3,)
 
@@ -354,12 +359,53 @@ def test_they_train_under_transformers_and_no_split_changes_what_comes_out(
     assert all(torch.equal(x, again[key]) for key, x in found[0].items())
 
 
+def test_buffers_of_ones_own_class_come_back_with_the_best_checkpoint(config: BertConfig, tmp_path: Path) -> None:
+    data = [{"input_ids": torch.randint(1, 50, (6,)), "labels": row % 2} for row in range(8)]
+    arguments = bertwright.TrainingArguments(
+        str(tmp_path), max_steps=2, eval_steps=1, save_steps=1, eval_strategy="steps", save_strategy="steps",
+        load_best_model_at_end=True, report_to=[], disable_tqdm=True, use_cpu=True, learning_rate=0.1,
+    )  # fmt: skip
+    model = Weighed(config)
+    trainer = bertwright.Trainer(model, arguments, train_dataset=data, eval_dataset=data)
+    trainer.train()
+    best = trainer.state.best_model_checkpoint
+    assert best is not None
+    again = Weighed.from_pretrained(best)
+    assert again.norm.num_batches_tracked == model.norm.num_batches_tracked == trainer.state.best_global_step
+    assert torch.equal(again.norm.running_mean, model.norm.running_mean)
+
+
 def test_their_pipelines_take_them(config: BertConfig, tmp_path: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "boat", "лодка", "вышла", "船"]
     (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     tokenizer = bertwright.BertTokenizerFast.from_pretrained(str(tmp_path))
     fill = transformers.pipeline("fill-mask", model=models.BertForMaskedLM(config), tokenizer=tokenizer, device="cpu")
     assert len(fill("лодка [MASK] the 船", top_k=3)) == 3
+
+
+def test_pairs_of_the_collator_train_a_next_sentence_model(config: BertConfig, tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "лодка", "вышла", "船", "boat", "sails"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    text = "лодка вышла\nboat sails\n船 вышла\n\nboat вышла\nлодка sails\nboat 船\n"
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    tokenizer = bertwright.BertTokenizerFast.from_pretrained(str(tmp_path))
+    data = bertwright.TextDatasetForNextSentencePrediction(tokenizer, str(tmp_path / "text.txt"), 16)
+    collator = bertwright.DataCollatorForNextSentencePrediction(tokenizer, mlm=False)
+    model = models.BertForNextSentencePrediction(config)
+    before = model.cls.seq_relationship.weight.detach().clone()
+    trainer = bertwright.Trainer(model, arguments(tmp_path / "run"), data_collator=collator, train_dataset=data)
+    assert trainer.train().training_loss > 0
+    assert trainer.evaluate(data)["eval_loss"] > 0
+    assert not torch.equal(model.cls.seq_relationship.weight, before)
+    batch = collator([data[0], data[1]])
+    labels = batch["next_sentence_label"]
+    output = model.eval()(**batch)
+    want = nn.functional.cross_entropy(output.logits, labels)
+    torch.testing.assert_close(output.loss, want, rtol=1e-5, atol=0)
+    assert model.counts(**batch) == {"nsp": 2}
+    assert "next_sentence_label" in batch
+    with pytest.raises(errors.InputError, match="next_sentence_label: 7 at row 0; a pair is"):
+        model(**{**batch, "next_sentence_label": labels * 0 + 7})
 
 
 class TestBadInput:

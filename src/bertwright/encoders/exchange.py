@@ -73,7 +73,7 @@ class Checkpoint:
         optional: Collection[str] | Callable[[str], bool] | None = None,
         kind: type[Architecture] | None = None,
     ) -> Loaded:
-        """Copies tensors into the parameters of `module`, which `names` maps to transformers' names (see `hf_names`).
+        """Copies tensors into those of `module`, which `names` maps to transformers' names (see `hf_names`).
 
         The checkpoint may carry the base model's prefix or not, names of old, and tied copies: what `kind` says of
         them, by default the architecture here that reads the config's model type. A name as `generator/...` is of the
@@ -98,7 +98,7 @@ class Checkpoint:
             for own, (_, key) in pairs.items():
                 if key is not None:
                     with torch.no_grad():
-                        module.get_parameter(own).copy_(parts[folder].tensor(key)).div_(stored_unit(module, own))
+                        _held(module, own).copy_(_in_units(parts[folder].tensor(key), stored_unit(module, own)))
         found = [(folder + name, key) for folder, (pairs, _) in matches.items() for name, key in pairs.values()]
         return Loaded([name for name, key in found if key], [name for name, key in found if not key], matches[""][1])
 
@@ -141,7 +141,7 @@ class Checkpoint:
     def _check_shapes(self, module: nn.Module, pairs: Mapping[str, tuple[str, str | None]]) -> None:
         differ = []
         for own, (name, key) in pairs.items():
-            ours = tuple(module.get_parameter(own).shape)
+            ours = tuple(_held(module, own).shape)
             if key is not None and (theirs := self.shape(key)) != ours:
                 differ.append(f"{name} {list(ours)} in the model, {list(theirs)} in the checkpoint")
         if differ:
@@ -195,14 +195,14 @@ class _Stored:
 def save(path: str | Path, config: PretrainedConfig, tensors: Mapping[str, Tensor], architecture: str) -> None:
     """Writes `config.json` and `model.safetensors` for transformers' class `architecture`, making the folder.
 
-    `tensors` go by transformers' full names and are written in fp32. Each file appears whole or not at all. Raises
-    RunError when they cannot be written (no space, no right); then neither has changed.
+    `tensors` go by transformers' full names and are written in fp32, whole numbers as they are. Each file appears whole
+    or not at all. Raises RunError when they cannot be written (no space, no right); then neither has changed.
     """
     path = Path(path)
     config = deepcopy(config)
     config.architectures = [architecture]
     config.dtype = "float32"
-    whole = {name: x.detach().to("cpu", torch.float32, copy=True).contiguous() for name, x in tensors.items()}
+    whole = {name: _written(x) for name, x in tensors.items()}
     new = {path / name: path / f".{name}.{os.getpid()}.new" for name in (WEIGHTS, CONFIG)}
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -220,6 +220,21 @@ def save(path: str | Path, config: PretrainedConfig, tensors: Mapping[str, Tenso
                 temporary.unlink()
         size = sum(x.nbytes for x in whole.values()) / 1e6
         raise RunError(f"{path}: cannot write a checkpoint of {size:.0f} MB: {one_line(error)}") from error
+
+
+def _held(module: nn.Module, name: str) -> Tensor:
+    """A parameter or a buffer."""
+    owner, _, own = name.rpartition(".")
+    return getattr(module.get_submodule(owner), own)
+
+
+def _in_units(stored: Tensor, unit: float) -> Tensor:
+    return stored if unit == 1 else stored / unit
+
+
+def _written(x: Tensor) -> Tensor:
+    kind = torch.float32 if x.is_floating_point() else x.dtype
+    return x.detach().to("cpu", kind, copy=True).contiguous()
 
 
 def _read_config(path: Path) -> PretrainedConfig:

@@ -23,7 +23,6 @@ from .face import Face
 from .inputs import Counts, Inputs
 
 IGNORED_LABEL = -100
-_PACKAGE = __name__.partition(".")[0]
 
 
 class Part(NamedTuple):
@@ -78,15 +77,10 @@ def sums_itself(model: nn.Module) -> bool:
     """
     if not all(callable(getattr(model, name, None)) for name in ("losses", "counts")):
         return False
-    if "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks:
+    if model._forward_hooks or model._forward_pre_hooks:
         return False
-    forward, losses = (_whose(model, name) for name in ("forward", "losses"))
-    return forward.__module__.partition(".")[0] == _PACKAGE or issubclass(losses, forward)
-
-
-def _whose(model: nn.Module, name: str) -> type:
-    """The class that a method is of; the model's own for what is no method."""
-    return next((kind for kind in type(model).__mro__ if name in vars(kind)), type(model))
+    makers = {getattr(model, name).__module__.partition(".")[0] for name in ("losses", "forward")}
+    return len(makers) == 1
 
 
 def parts_of(model: nn.Module, names: set[str]) -> tuple[Part, ...]:

@@ -47,9 +47,9 @@ class Origin(NamedTuple):
     """What the checkpoint has besides."""
     lineage: tuple[Mapping[str, str], ...] = ()
 
-    def as_transformers(self, model: nn.Module) -> dict[str, Any]:
+    def as_transformers(self, model: Face) -> dict[str, Any]:
         """The same under the keys of transformers' loading information; what does not fit is never loaded."""
-        missing = {name for name, _ in model.named_parameters() if name not in self.loaded}
+        missing = model.kept().keys() - self.loaded
         return {
             "missing_keys": missing,
             "unexpected_keys": set(self.left),
@@ -156,7 +156,7 @@ class Face(PreTrainedModel):
             model = cls._read(checkpoint_folder(os.fspath(given)), os.fspath(given), config, extra)
         if dtype not in (None, "auto"):
             nn.Module.to(model, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
-        fresh = len(model.origin.loaded) < len(list(model.named_parameters())) or model.origin.left
+        fresh = not model.kept().keys() <= model.origin.loaded or model.origin.left
         _LOG.log(logging.WARNING if fresh else logging.INFO, "%s", model.says())
         model.eval()
         return (model, model.origin.as_transformers(model)) if output_loading_info else model
@@ -187,9 +187,8 @@ class Face(PreTrainedModel):
         # A person's own class may take the config alone, as transformers' do; then it draws what is loaded over.
         blank = {"encoder": cls._blank(wanted)} if "encoder" in signature(cls).parameters else {}
         model = cls(wanted, **blank)
-        own = [name for name, _ in model.named_parameters()]
         of_parts = model.names_of_parts()
-        asked = [name for name in own if name not in of_parts or model.continues(name, source.config)]
+        asked = [name for name in model.kept() if name not in of_parts or model.continues(name, source.config)]
         found = source.load_into(model, {name: name for name in asked}, of_parts, cls.kind)
         model.config.name_or_path = model.name_or_path = name
         vars(model)["origin"] = Origin(name, frozenset(found.loaded), tuple(found.unused), descent(folder))
@@ -204,7 +203,12 @@ class Face(PreTrainedModel):
     def names_of_parts(self) -> frozenset[str]:
         """transformers' names of the parameters that are not the encoder's."""
         encoders = {id(parameter) for parameter in self.core.parameters()}
-        return frozenset(name for name, parameter in self.named_parameters() if id(parameter) not in encoders)
+        return frozenset(name for name, tensor in self.kept().items() if id(tensor) not in encoders)
+
+    def kept(self) -> dict[str, Tensor]:
+        """What is written to disk, once each: parameters, and the persistent buffers of a person's own class."""
+        persistent = self.state_dict().keys()
+        return {**dict(self.named_parameters()), **{k: x for k, x in self.named_buffers() if k in persistent}}
 
     def save_pretrained(  # type: ignore[override]  # what is not named goes to the Hub
         self,
@@ -220,9 +224,9 @@ class Face(PreTrainedModel):
         """
         folder = Path(save_directory)
         if is_main_process:
-            tensors = dict(self.named_parameters()) if state_dict is None else state_dict
-            kept = {name: tensors[name] for name, _ in self.named_parameters()}
-            exchange.save(folder, self.config, kept, type(self).__name__)
+            kept = self.kept()
+            tensors = kept if state_dict is None else state_dict
+            exchange.save(folder, self.config, {name: tensors[name] for name in kept}, type(self).__name__)
         if push_to_hub:
             hub = {key: value for key, value in hub.items() if key not in ("max_shard_size", "safe_serialization")}
             self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
