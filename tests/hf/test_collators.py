@@ -373,8 +373,9 @@ def test_what_makes_no_batch_is_named() -> None:
             collator(features)
     with pytest.raises(InputError, match="a batch of one document"):
         DataCollatorForNextSentencePrediction(tokenizer)(documents(1))
-    with pytest.raises(InputError, match="neither a pair"):
-        DataCollatorForNextSentencePrediction(tokenizer)([ids])
+    for no_pair in (ids, torch.tensor([2, 9, 3]), list(torch.tensor([2, 9, 3])), {"input_ids": torch.tensor([2, 9])}):
+        with pytest.raises(InputError, match="neither a pair"):
+            DataCollatorForNextSentencePrediction(tokenizer)([no_pair, no_pair])
     with pytest.raises(InputError, match=r"tokenizers\.Tokenizer; .* wrap it: PreTrainedTokenizerFast"):
         DataCollatorForLanguageModeling(tokenizer.backend_tokenizer)
     unpadded = copy.deepcopy(tokenizer)

@@ -22,7 +22,13 @@ def taken(model: nn.Module) -> list[str] | None:
     if _takes_any(model) and not isinstance(model, PreTrainedModel):
         return None
     parameters = inspect.signature(model.forward).parameters.values()
-    return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    named = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [*named, *(name for name in labels_said(model) if name not in named)]
+
+
+def labels_said(model: nn.Module) -> tuple[str, ...]:
+    """The labels that a model itself says it takes, as those under transformers' names here do."""
+    return tuple(getattr(model, "label_names", ()))
 
 
 def labels_of(model: nn.Module) -> list[str]:

@@ -124,4 +124,4 @@ def _among(documents: list[list[np.ndarray]]) -> Callable[[np.random.Generator],
 
 
 def _is_of_sentences(document: Any) -> bool:
-    return len(document) > 0 and all(hasattr(sentence, "__len__") for sentence in document)
+    return len(document) > 0 and all(np.ndim(sentence) == 1 for sentence in document)

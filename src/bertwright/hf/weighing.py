@@ -132,6 +132,8 @@ class Weighing(Face):
         return dict(mapped(inputs, lambda x: x.to(self.args.device, non_blocking=True)))
 
     def _can_return_loss(self, inputs: Mapping[str, Any]) -> bool:
+        if any(inputs.get(name) is not None for name in columns.labels_said(self.model)):
+            return True
         return (not self.label_names and not hasattr(self.model, "config")) or bool(inputs.get("return_loss"))
 
     def _tokens_of(self, inputs: Inputs) -> int:

@@ -52,14 +52,21 @@ class _Answering(Head):
 
 
 class ForNextSentencePrediction(_Answering):
-    """Label 0: the second segment follows the first, 1: it does not; `logits` [B, 2]."""
+    """Label 0: the second segment follows the first, 1: it does not; `logits` [B, 2].
+
+    `next_sentence_label`, as datasets and collators call it, is another name of `labels`.
+    """
+
+    label_names = ("labels", "next_sentence_label")
 
     @classmethod
     def task_of(cls, config: PretrainedConfig) -> Task:
         return NextSentence()
 
     def labelled(self, batch: Batch, grid: Grid, labels: Mapping[str, Tensor]) -> tuple[Task, Batch]:
-        return self.native.task, pairs_labelled("labels", "nsp", batch, labels["labels"]) if labels else batch
+        for name, given in labels.items():
+            batch = pairs_labelled(name, "nsp", batch, given)
+        return self.native.task, batch
 
     def output(self, task: Task, batch: Batch, grid: Grid, asked: Asked) -> NextSentencePredictorOutput:
         one, said, _ = self.said(task, batch, grid, asked)

@@ -139,7 +139,7 @@ class Head(Face):
 
     def _labelled(self, inputs: Mapping[str, Tensor]) -> tuple[Task, Batch]:
         rest = dict(inputs)
-        labels = {name: rest.pop(name) for name in self.label_names if rest.get(name) is not None}
+        labels = _labels(rest, self.label_names)
         known = (*self.kind.inputs, "position_ids")
         if unknown := [name for name, value in rest.items() if name not in known and not nothing(value)]:
             taken = ", ".join((*known, *self.label_names))
@@ -157,6 +157,7 @@ class Head(Face):
         self, inputs: Mapping[str, Tensor | None], labels: Mapping[str, Tensor | None], said: dict[str, Any]
     ) -> Any:
         """What `forward` returns."""
+        labels = {**labels, **_labels(said, self.label_names)}
         asked = Asked.of(said, self.config, f"{type(self).__name__}.forward")
         batch, grid = self.read_named(inputs)
         task, batch = self.labelled(batch, grid, {name: x for name, x in labels.items() if x is not None})
@@ -214,6 +215,11 @@ class Head(Face):
             part.add_module(key, called(value, name))
         if isinstance(value, nn.Linear) and value.out_features != self.num_labels:
             self.config.num_labels = value.out_features
+
+
+def _labels(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Takes out what is a label."""
+    return {name: said.pop(name) for name in names if said.get(name) is not None}
 
 
 def taken(task: Task, encoder: Encoder, logits: Tensor, batch: Batch, reads: Tensor | None) -> Loss:
