@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_tokenizers import KINDS, TEXTS, made
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from bertwright import (
     DataCollatorForLanguageModeling,
@@ -197,6 +197,18 @@ def test_workers_hide_what_the_main_process_does(context: str) -> None:
     )
     for one, other in zip(here, there, strict=True):
         assert {name: column.tolist() for name, column in one.items()} == {n: c.tolist() for n, c in other.items()}
+
+
+def test_a_batch_is_of_transformers_kind() -> None:
+    tokenizer = made(WORDPIECE)
+    for collator, examples in (
+        (DataCollatorForLanguageModeling(tokenizer), random_ids([5, 3])),
+        (DataCollatorForNextSentencePrediction(tokenizer), documents(3)),
+    ):
+        batch = collator(examples)
+        assert isinstance(batch, BatchEncoding)
+        assert torch.equal(batch.input_ids, batch["input_ids"])
+        assert batch.to("meta")["labels"].is_meta
 
 
 def test_numpy_comes_out_as_torch_does() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import BatchEncoding
 
 from ..data.pack import pack
 from ..errors import InputError, RecipeError
@@ -73,7 +74,7 @@ class DataCollatorForLanguageModeling:
                 f"mask_replace_prob and random_replace_prob are shares of at most 1 together, not {replaced}"
             )
 
-    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> dict[str, Any]:
+    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> BatchEncoding:
         """`input_ids`, `attention_mask` and `labels`, all [B, L] int64, and the other columns of the features."""
         kind = check_kind(return_tensors or self.return_tensors)
         columns = padded(features, self.tokenizer, self.pad_to_multiple_of, _UNUSED)
@@ -165,7 +166,7 @@ class DataCollatorForWholeWordMask(DataCollatorForLanguageModeling):
 class DataCollatorForSOP(DataCollatorForLanguageModeling):
     """`DataCollatorForLanguageModeling` for examples with a `sentence_order_label`, 0 in order and 1 swapped."""
 
-    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> dict[str, Any]:
+    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> BatchEncoding:
         """As its parent's, with `sentence_order_label` [B]. Raises InputError where an example has none."""
         if not all("sentence_order_label" in feature for feature in features):
             raise InputError("an example has no sentence_order_label; LineByLineWithSOPTextDataset makes such examples")

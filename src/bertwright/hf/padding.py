@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from ..errors import InputError, RecipeError
 
@@ -50,9 +50,10 @@ def padded(
     }
 
 
-def as_kind(columns: Mapping[str, np.ndarray], kind: str) -> dict[str, Any]:
-    """The columns as tensors, numbers with a point in float32; or as they are."""
-    return dict(columns) if kind == "np" else {name: torch.from_numpy(column) for name, column in columns.items()}
+def as_kind(columns: Mapping[str, np.ndarray], kind: str) -> BatchEncoding:
+    """The columns as tensors, numbers with a point in float32, or as they are."""
+    made = columns if kind == "np" else {name: torch.from_numpy(column) for name, column in columns.items()}
+    return BatchEncoding(dict(made))
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[np.ndarray]:

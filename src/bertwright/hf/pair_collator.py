@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from transformers import BatchEncoding
 
 from ..errors import InputError, RecipeError
 from ..flow import Document
@@ -65,7 +66,7 @@ class DataCollatorForNextSentencePrediction:
         if self.block_size < self._frame.size + LEAST_ROOM:
             raise RecipeError(f"block_size is {self.block_size}; accepted is {self._frame.size + LEAST_ROOM} or more")
 
-    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> dict[str, Any]:
+    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> BatchEncoding:
         """Columns [B, L] of ids, types, attention and labels, and `next_sentence_label` [B]."""
         batch = self._hiding(self._pairs(features), return_tensors)
         if not self.mlm:
