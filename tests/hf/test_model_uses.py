@@ -230,6 +230,32 @@ def test_a_vocabulary_grows_and_shrinks(kind: Any, inputs: dict[str, Tensor], tm
     assert model(**inputs).logits.shape == (4, 9, 60)
 
 
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "BertForPreTraining", "ModernBertForMaskedLM"])
+def test_the_layer_over_the_vocabulary_is_found_as_in_transformers(name: str) -> None:
+    theirs = getattr(transformers, name)
+    theirs = theirs(theirs.config_class(**SHAPE, pad_token_id=0))
+    model = getattr(models, name)(theirs.config)
+    layer, want = model.get_output_embeddings(), theirs.get_output_embeddings()
+    assert layer.weight is model.get_input_embeddings().weight
+    assert layer.bias.shape == want.bias.shape
+    assert dict(layer.named_parameters()).keys() == dict(want.named_parameters()).keys()
+    assert models.BertForSequenceClassification(BertConfig(**SHAPE)).get_output_embeddings() is None
+
+
+def test_a_base_does_not_leave_its_head_behind(config: BertConfig, inputs: dict[str, Tensor]) -> None:
+    model = models.BertForMaskedLM(config)
+    for resized in (model, deepcopy(model)):
+        with pytest.raises(errors.RecipeError, match="call resize_token_embeddings of the BertForMaskedLM"):
+            resized.bert.resize_token_embeddings(60)
+        assert resized.bert.resize_token_embeddings(50).num_embeddings == 50
+        resized.resize_token_embeddings(60)
+        assert resized(**inputs).logits.shape == (4, 9, 60)
+    classifier = models.BertForSequenceClassification(config)
+    classifier.bert.resize_token_embeddings(60)
+    assert classifier(input_ids=torch.tensor([[59]])).logits.shape == (1, 2)
+    assert classifier.config.vocab_size == 60
+
+
 def test_logits_are_computed_when_they_are_looked_at(config: BertConfig, inputs: dict[str, Tensor]) -> None:
     model = models.BertForPreTraining(config)
     output = model(**inputs, labels=masked(inputs), next_sentence_label=torch.tensor([0, 1, 0, 1]))

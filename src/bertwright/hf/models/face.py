@@ -73,6 +73,8 @@ class Face(PreTrainedModel):
     core: Encoder
     origin: Origin
     seed: int
+    under: str = ""
+    """The class of the head over the vocabulary that it stands under."""
     vocab_size: int
     """After `resize_token_embeddings`, as in transformers."""
 
@@ -271,6 +273,8 @@ class Face(PreTrainedModel):
         size += -size % (pad_to_multiple_of or 1)
         if size < 1:
             raise RecipeError(f"a vocabulary of {size} tokens; it has at least 1")
+        if self.under and size != words.num_embeddings:
+            raise RecipeError(f"the head is over the same vocabulary: call resize_token_embeddings of the {self.under}")
         biases = [part.bias for part in (self.parts or nn.Identity()).modules() if isinstance(part, Predictor)]
         for old in (words.weight, *biases):
             new = nn.Parameter(_resized(old.detach(), size, mean_resizing), old.requires_grad)

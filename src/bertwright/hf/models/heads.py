@@ -83,7 +83,10 @@ class Head(Face):
         objective = native.task.config_changes().get(OBJECTIVE)
         if objective is not None and hasattr(self.config, OBJECTIVE):
             setattr(self.config, OBJECTIVE, objective)
-        self.add_module(self.base_model_prefix, self.base(native.head))
+        base = self.base(native.head)
+        if self.shares_words:
+            vars(base)["under"] = type(self).__name__
+        self.add_module(self.base_model_prefix, base)
         plant(self, native.head)
         if self.shares_words:
             tie(self, self.kind, self.core.word_embeddings)
@@ -113,6 +116,10 @@ class Head(Face):
     @property
     def parts(self) -> nn.Module:
         return self.native.head
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The layer over the vocabulary: its weights and bias, which compute nothing there."""
+        return self.get_submodule(self.kind.decoder_name) if self.shares_words else None
 
     @property
     def num_labels(self) -> int:
