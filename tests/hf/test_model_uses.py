@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import OrderedDict
 from copy import deepcopy
@@ -434,6 +435,65 @@ def test_pairs_of_the_collator_train_a_next_sentence_model(config: BertConfig, t
         model(**{**batch, "next_sentence_label": labels * 0 + 7})
 
 
+def test_arguments_that_ask_for_nothing_are_taken(config: BertConfig, tmp_path: Path) -> None:
+    models.BertForMaskedLM(config).save_pretrained(tmp_path)
+    nothing = dict.fromkeys(("variant", "cache_dir", "use_auth_token", "revision", "token", "proxies"))
+    nothing |= {"from_tf": False, "resume_download": True, "weights_only": True, "local_files_only": True}
+    for trust_remote_code in (False, True):
+        model = models.BertModel.from_pretrained(
+            tmp_path, add_pooling_layer=False, trust_remote_code=trust_remote_code, **nothing
+        )
+        assert model.pooler is None
+        assert {name for name, _ in model.named_parameters()} == model.origin.loaded
+
+
+def test_how_a_model_is_had_from_the_hub(config: BertConfig, tmp_path: Path) -> None:
+    """From a cache of the Hub's own layout, with two revisions of which one is the main one."""
+    home = tmp_path / "models--me--tiny"
+    for revision, name in (("main", "a" * 40), ("old", "b" * 40)):
+        models.BertForMaskedLM(config).save_pretrained(home / "snapshots" / name)
+        (home / "refs").mkdir(exist_ok=True)
+        (home / "refs" / revision).write_text(name)
+    kind, found = models.BertForMaskedLM, []
+    for asked in ({}, {"revision": "old"}):
+        model = kind.from_pretrained("me/tiny", cache_dir=tmp_path, local_files_only=True, **asked)
+        found.append(model.get_input_embeddings().weight)
+    for name, weight in zip(("a" * 40, "b" * 40), found, strict=True):
+        want = transformers.BertForMaskedLM.from_pretrained(home / "snapshots" / name).get_input_embeddings().weight
+        assert torch.equal(weight, want)
+    with pytest.raises(errors.CheckpointError, match="not to be had from the Hub"):
+        kind.from_pretrained("me/tiny", cache_dir=tmp_path / "none", local_files_only=True)
+
+
+@pytest.mark.parametrize("said", ["auto", None, "bfloat16", torch.float16])
+@pytest.mark.parametrize("written", [True, False])
+def test_the_config_says_which_numbers_the_weights_are(
+    said: Any, written: bool, config: BertConfig, tmp_path: Path
+) -> None:
+    transformers.BertForMaskedLM(config).to(torch.float16).save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    if not written:
+        fields.pop("dtype")
+        (tmp_path / "config.json").write_text(json.dumps(fields))
+    mine = models.BertForMaskedLM.from_pretrained(tmp_path, dtype=said)
+    assert mine.config.dtype == mine.dtype == next(mine.encoder.parameters()).dtype
+    theirs = transformers.BertForMaskedLM.from_pretrained(tmp_path, dtype=said or torch.float32)
+    assert mine.dtype == theirs.dtype
+    copied = models.BertForSequenceClassification.from_model(mine)
+    assert copied.dtype == copied.config.dtype == mine.dtype
+
+
+def test_a_model_is_put_on_one_device(config: BertConfig, tmp_path: Path) -> None:
+    models.BertForMaskedLM(config).save_pretrained(tmp_path)
+    for one in ("meta", torch.device("meta"), {"": "meta"}):
+        model = models.BertForMaskedLM.from_pretrained(tmp_path, device_map=one)
+        assert {tensor.device.type for tensor in model.state_dict().values()} == {"meta"}
+        assert next(model.encoder.parameters()).is_meta
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    model = models.BertForMaskedLM.from_pretrained(tmp_path, device_map="auto")
+    assert model.device.type == (accelerator.type if accelerator else "cpu")
+
+
 class TestBadInput:
     def refuses(self, what: str, kind: type[Exception], call: Any, *args: Any, **named: Any) -> None:
         with pytest.raises(kind, match=what) as caught:
@@ -523,6 +583,9 @@ class TestBadInput:
         refuses("no such folder", errors.CheckpointError, kind.from_pretrained, tmp_path / "nothing")
         models.BertModel(config).save_pretrained(tmp_path)
         refuses("'num_lables' is not a field", errors.RecipeError, kind.from_pretrained, tmp_path, num_lables=3)
-        refuses("takes no revision: fetch it", errors.RecipeError, kind.from_pretrained, tmp_path, revision="v2")
+        refuses("which has no revisions", errors.CheckpointError, kind.from_pretrained, tmp_path, revision="v2")
+        refuses("takes no subfolder: it reads", errors.RecipeError, kind.from_pretrained, tmp_path, subfolder="a")
+        for parts in ({"bert": 0, "cls": 1}, "balanced", {"": "balanced"}):
+            refuses("a model stays whole", errors.RecipeError, kind.from_pretrained, tmp_path, device_map=parts)
         refuses("not Linear", errors.RecipeError, kind.from_model, nn.Linear(1, 1))
         refuses("at least 1", errors.RecipeError, kind(config).resize_token_embeddings, 0)

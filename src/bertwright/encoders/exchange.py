@@ -128,6 +128,12 @@ class Checkpoint:
             self._check_tied(stored, kind)
         return pairs, unused
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its first tensor of real numbers."""
+        kinds = (self.tensor(key).dtype for key in self.files)
+        return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+
     def tensor(self, key: str) -> Tensor:
         """One tensor, by its name as stored."""
         with _opened(self.files[key]) as file:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
-def checkpoint_folder(name: str) -> Path:
+def checkpoint_folder(name: str, **hub: Any) -> Path:
     """The folder that a name stands for: a run's final model, else its last checkpoint; a folder; a Hub name.
 
-    Raises CheckpointError when there is none.
+    `hub` says how it is had from the Hub, as `revision`. Raises CheckpointError when there is none.
     """
     path = Path(name)
+    if path.is_dir() and "revision" in hub:
+        raise CheckpointError(f"{path} is a folder, which has no revisions; leave out revision={hub['revision']!r}")
     if (path / "model" / "config.json").is_file():
         return path / "model"
     if (path / "asked.toml").is_file() or (path / "checkpoints").is_dir():
@@ -29,7 +33,7 @@ def checkpoint_folder(name: str) -> Path:
                 f"{path}: no such folder{_meant(path)}; a checkpoint is a run, a folder with config.json, or a Hub name"
             )
         return path
-    return _downloaded(name)
+    return _downloaded(name, hub)
 
 
 def _meant(path: Path) -> str:
@@ -44,12 +48,12 @@ def _is_hub_name(name: str) -> bool:
     return len(parts) <= 2 and all(parts) and not name.startswith((".", "/", "~"))
 
 
-def _downloaded(name: str) -> Path:
+def _downloaded(name: str, hub: Mapping[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
+        return Path(snapshot_download(name, allow_patterns=_WANTED, **hub))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(

@@ -26,6 +26,7 @@ from ...errors import CheckpointError, RecipeError
 from ...flow import Batch, Vocabulary
 from ...nn.heads import Predictor
 from ...run.provenance import descent, millions
+from .further import Further, device_of
 from .padding import Grid, unpadded
 
 LAW = "paper"
@@ -33,8 +34,6 @@ HERE = torch.device("cpu")
 """Where weights are drawn, also inside a model that transformers loads, which has none to draw there."""
 _SHOWN = 6
 _LOG = logging.getLogger("bertwright")
-_ELSEWHERE = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
-_NEEDLESS = ("attn_implementation", "device_map", "ignore_mismatched_sizes", "low_cpu_mem_usage", "use_safetensors")
 
 
 class Origin(NamedTuple):
@@ -139,6 +138,7 @@ class Face(PreTrainedModel):
         *,
         config: PretrainedConfig | None = None,
         dtype: torch.dtype | str | None = None,
+        device_map: Any = None,
         output_loading_info: bool = False,
         **extra: Any,
     ) -> Any:
@@ -146,18 +146,22 @@ class Face(PreTrainedModel):
 
         The encoder has to be there whole. Of the head those tensors are taken that mean the same; the rest are drawn,
         and a line in the log (`says()`) tells which. With `output_loading_info` the model comes with that as a
-        dictionary, as in transformers. `extra` goes into the config, as `num_labels=4`. Raises CheckpointError for a
-        checkpoint of another architecture or without its weights, and RecipeError for `extra` that is no field of the
-        config.
+        dictionary, as in transformers. `device_map` is one device, or "auto" for the accelerator where there is one.
+        `extra` goes into the config, as `num_labels=4`, or is the class's own, as `add_pooling_layer=False`; what says
+        how to have a model of the Hub, as `revision`, goes there. Raises CheckpointError for a checkpoint of another
+        architecture or without its weights, and RecipeError for `extra` that is none of these.
         """
         given, dtype = pretrained_model_name_or_path, extra.pop("torch_dtype", dtype)
-        extra = _of_config(extra)
+        further = Further.of(extra, config, cls)
+        device = None if device_map is None else device_of(device_map)
         if isinstance(given, nn.Module):
-            model = cls._copied(given, config, extra)
+            model = cls._copied(given, further)
         else:
-            model = cls._read(checkpoint_folder(os.fspath(given)), os.fspath(given), config, extra)
-        if dtype not in (None, "auto"):
-            nn.Module.to(model, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+            model = cls._read(checkpoint_folder(os.fspath(given), **further.hub), os.fspath(given), further)
+        if dtype == "auto":
+            dtype = model.config.dtype
+        nn.Module.to(model, device, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        model.config.dtype = model.dtype
         fresh = not model.kept().keys() <= model.origin.loaded or model.origin.left
         _LOG.log(logging.WARNING if fresh else logging.INFO, "%s", model.says())
         model.eval()
@@ -169,7 +173,7 @@ class Face(PreTrainedModel):
         return cls.from_pretrained(model, **extra)
 
     @classmethod
-    def _copied(cls, model: nn.Module, config: PretrainedConfig | None, extra: Mapping[str, Any]) -> Self:
+    def _copied(cls, model: nn.Module, further: Further) -> Self:
         if not isinstance(model, PreTrainedModel):
             raise RecipeError(
                 f"{cls.__name__} can be made of a folder or a transformers model, not {type(model).__name__}"
@@ -177,18 +181,19 @@ class Face(PreTrainedModel):
         name = getattr(model, "name_or_path", "") or f"a {type(model).__name__}"
         with TemporaryDirectory() as folder:
             model.save_pretrained(folder)
-            copy = cls._read(Path(folder), name, config, extra)
-            nn.Module.to(copy, device=model.device, dtype=model.dtype)
-            return copy
+            copy = cls._read(Path(folder), name, further)
+        copy.config.dtype = model.dtype
+        return nn.Module.to(copy, model.device, model.dtype)
 
     @classmethod
-    def _read(cls, folder: Path, name: str, config: PretrainedConfig | None, extra: Mapping[str, Any]) -> Self:
+    def _read(cls, folder: Path, name: str, further: Further) -> Self:
         source = Checkpoint.open(folder)
         cls._blank_checked(source.config, folder)
-        wanted = changed(config or source.config, extra)
+        wanted = changed(further.config or source.config, further.fields)
         # A person's own class may take the config alone, as transformers' do; then it draws what is loaded over.
         blank = {"encoder": cls._blank(wanted)} if "encoder" in signature(cls).parameters else {}
-        model = cls(wanted, **blank)
+        model = cls(wanted, **further.own, **blank)
+        model.config.dtype = wanted.dtype or source.dtype
         of_parts = model.names_of_parts()
         asked = [name for name in model.kept() if name not in of_parts or model.continues(name, source.config)]
         found = source.load_into(model, {name: name for name in asked}, of_parts, cls.kind)
@@ -306,23 +311,7 @@ class Face(PreTrainedModel):
         return unpadded(input_ids, *rest, vocabulary=vocabulary, positions=positions, segments=segments)
 
 
-def nothing(value: Any) -> bool:
-    """Whether an argument asks for nothing, so that it does not matter whether it is known."""
-    return value is None or value is False
-
-
 def _resized(x: Tensor, size: int, mean: bool) -> Tensor:
     more = max(0, size - len(x))
     row = x.mean(0, keepdim=True) if mean else torch.zeros_like(x[:1])
     return torch.cat((x[:size], row.expand(more, *x.shape[1:])))
-
-
-def _of_config(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What of from_pretrained's further arguments belongs into a config."""
-    for name in extra:
-        if name in _ELSEWHERE:
-            raise RecipeError(
-                f"from_pretrained takes no {name}: fetch it with huggingface_hub.snapshot_download(..., {name}=...) "
-                "and give the folder"
-            )
-    return {name: value for name, value in extra.items() if name not in _NEEDLESS}

@@ -22,7 +22,8 @@ from ...run.start import origins
 from ...tasks.base import Task
 from ...tasks.model import Model
 from ...tasks.pairs import OBJECTIVE
-from .face import HERE, LAW, Face, nothing
+from .face import HERE, LAW, Face
+from .further import nothing
 from .padding import IGNORED, Grid
 from .passes import Given, Pass, passed
 from .tree import plant, tie
