@@ -204,6 +204,11 @@ def test_a_last_layer_of_ones_own(config: BertConfig, inputs: dict[str, Tensor],
         model.bert.encoder.layer[0].attention.self.query = nn.Identity()
     with pytest.raises(AttributeError, match="only a single layer of the head"):
         model.bert = models.BertModel(config)
+    with pytest.raises(AttributeError, match=r"dropout would be read by nothing: model\.encoder\.set_dropout"):
+        model.dropout = nn.Dropout(0.9)
+    own = Weighed(config)  # whose own forward may read it
+    own.dropout = nn.Dropout(0.9)
+    assert own.dropout.p == 0.9
 
 
 @pytest.mark.parametrize("kind", [models.BertForMaskedLM, models.ModernBertForMaskedLM])

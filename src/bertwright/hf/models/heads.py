@@ -206,7 +206,15 @@ class Head(Face):
             self.provenance.write(Path(save_directory))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A last layer may be replaced by a person's own, as in `model.classifier = nn.Linear(...)`."""
+        """A last layer may be replaced by a person's own, as in `model.classifier = nn.Linear(...)`.
+
+        Raises AttributeError for what nothing would read.
+        """
+        if name == "dropout" and isinstance(value, nn.Module) and type(self).forward.__module__.startswith(__package__):
+            raise AttributeError(
+                f"{type(self).__name__}.dropout would be read by nothing: model.encoder.set_dropout(p) sets what the "
+                "encoder drops, classifier_dropout of the config what the head does"
+            )
         if isinstance(value, nn.Module) and name in self.__dict__.get("_modules", {}):
             self._replace(name, value)
         super().__setattr__(name, value)
