@@ -54,7 +54,8 @@ class _Answering(Head):
 class ForNextSentencePrediction(_Answering):
     """Label 0: the second segment follows the first, 1: it does not; `logits` [B, 2].
 
-    `next_sentence_label`, as datasets and collators call it, is another name of `labels`.
+    `next_sentence_label`, as datasets and collators call it, is another name of `labels`. The signature of `forward`
+    does not have it: transformers' Trainer has no loss in evaluation where one of the labels there is missing.
     """
 
     label_names = ("labels", "next_sentence_label")

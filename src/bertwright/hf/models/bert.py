@@ -121,7 +121,7 @@ class _BertHead(Head):
 
 
 class BertForMaskedLM(ForMaskedLM, _BertHead):
-    def forward(
+    def forward(  # type: ignore[override]  # in the order of transformers
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,

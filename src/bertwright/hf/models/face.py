@@ -183,7 +183,8 @@ class Face(PreTrainedModel):
             model.save_pretrained(folder)
             copy = cls._read(Path(folder), name, further)
         copy.config.dtype = model.dtype
-        return nn.Module.to(copy, model.device, model.dtype)
+        nn.Module.to(copy, model.device, model.dtype)
+        return copy
 
     @classmethod
     def _read(cls, folder: Path, name: str, further: Further) -> Self:

@@ -60,7 +60,7 @@ def device_of(device_map: Any) -> torch.device:
 
     Raises RecipeError for a map that parts the model.
     """
-    one = device_map[""] if isinstance(device_map, dict) and device_map.keys() == {""} else device_map
+    one: Any = device_map[""] if isinstance(device_map, dict) and device_map.keys() == {""} else device_map
     if one == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:

@@ -210,7 +210,8 @@ class Head(Face):
 
         Raises AttributeError for what nothing would read.
         """
-        if name == "dropout" and isinstance(value, nn.Module) and type(self).forward.__module__.startswith(__package__):
+        ours = type(self).forward.__module__.startswith("bertwright.")
+        if ours and name == "dropout" and isinstance(value, nn.Module):
             raise AttributeError(
                 f"{type(self).__name__}.dropout would be read by nothing: model.encoder.set_dropout(p) sets what the "
                 "encoder drops, classifier_dropout of the config what the head does"
