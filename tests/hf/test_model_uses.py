@@ -114,6 +114,30 @@ class OfTheirs(transformers.BertPreTrainedModel):
         return self.score(self.bert(**inputs).pooler_output)
 
 
+class OverWords(transformers.BertPreTrainedModel):
+    """The same with a head over the vocabulary below it."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.lm = models.BertForMaskedLM(config)
+        self.post_init()
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        return self.lm(**inputs).logits
+
+
+@torch.no_grad()
+def test_a_head_over_the_vocabulary_stands_inside_a_model_of_transformers(
+    config: BertConfig, inputs: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """Loading puts other parameters in place of those that the model was made with."""
+    model = OverWords(config).eval()
+    for parameter in model.parameters():
+        parameter.normal_(0, 0.1)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(OverWords.from_pretrained(tmp_path).eval()(**inputs), model(**inputs))
+
+
 def test_an_encoder_stands_inside_a_model_of_transformers(inputs: dict[str, Tensor], tmp_path: Path) -> None:
     class AllTheirs(OfTheirs):
         encoder_class = transformers.BertModel

@@ -11,7 +11,19 @@ from ...encoders.naming import Architecture
 
 
 class Node(nn.Module):
-    """A name with others below it, as `attention` in `encoder.layer.0.attention.self.query`; it computes nothing."""
+    """A name with others below it, as `attention` in `encoder.layer.0.attention.self.query`; it computes nothing.
+
+    What stands under it may be a parameter of a module elsewhere, which gets whatever takes that one's place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        vars(self)["owners"] = {}
+
+    def hold(self, owner: nn.Module, own: str) -> None:
+        """Has the parameter `own` of a module here too."""
+        self.register_parameter(own, owner.get_parameter(own))
+        vars(self)["owners"][own] = owner
 
     def forward(self, *args: Any, **named: Any) -> Any:
         raise TypeError("this part is a name for the weights below it; call the model, or its base model")
@@ -22,6 +34,8 @@ class Node(nn.Module):
                 f"{name!r} cannot be replaced by a {type(value).__name__}: the layers compute with its weights beside "
                 "those of others; change the weights in place, or use transformers' own class"
             )
+        if isinstance(value, nn.Parameter) and name in vars(self)["owners"]:
+            setattr(vars(self)["owners"][name], name, value)
         super().__setattr__(name, value)
 
 
@@ -38,8 +52,8 @@ def plant(root: nn.Module, part: nn.Module, prefix: str = "") -> None:
             _grow(root, path[:-1], path[-1]).add_module(path[-1], owner)
         else:
             place = _grow(root, path, "")
-            for own, parameter in owner.named_parameters(recurse=False):
-                place.register_parameter(own, parameter)
+            for own, _ in owner.named_parameters(recurse=False):
+                place.hold(owner, own)
 
 
 def tie(root: nn.Module, kind: type[Architecture], words: nn.Embedding) -> None:
@@ -56,7 +70,7 @@ def _called(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield vars(module)["hf_name"], module
 
 
-def _grow(root: nn.Module, path: list[str], then: str) -> nn.Module:
+def _grow(root: nn.Module, path: list[str], then: str) -> Any:
     """The module at `path` below `root`, made where there is none; a list where its children are numbers."""
     for word, below in zip(path, [*path, then][1:], strict=True):
         if word not in root._modules:
