@@ -263,13 +263,34 @@ def test_quotes_in_tables_with_tabs(tmp_path: Path) -> None:
     assert [row["text"] for row in read_rows(write(tmp_path / "b.tsv", quoted))] == ['a "b" c', "d\te"]
 
 
-def test_a_stray_quote_far_into_a_table_with_tabs_is_said(tmp_path: Path) -> None:
-    """It would take all lines up to the next one into a single field."""
+@pytest.mark.parametrize("first", [3, 1200])
+def test_a_stray_quote_in_a_table_with_tabs_takes_no_lines(first: int, tmp_path: Path) -> None:
+    """Wherever it stands: up to the next one all lines would go into a single field."""
     lines = [f"line {number}\t{number % 2}\n" for number in range(1500)]
-    lines[1200] = '"line\t0\n'
-    path = write(tmp_path / "a.tsv", "text\tlabel\n" + "".join(lines))
-    with pytest.raises(InputError, match="not a row of a table"):
-        list(read_rows(path))
+    lines[first], lines[first + 60] = '"line\t0\n', 'line"\t0\n'
+    rows = list(read_rows(write(tmp_path / "a.tsv", "text\tlabel\n" + "".join(lines))))
+    assert [f"{row['text']}\t{row['label']}\n" for row in rows] == lines
+    assert rows[first].where.endswith(f"a.tsv:{first + 2}")
+
+
+@pytest.mark.parametrize("last", ["", "\n\n", "\n\nx\t1\n"])
+def test_a_stray_quote_before_blank_lines(last: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", f'text\tlabel\n"unpaired\t0{last}')
+    assert next(read_rows(path)) == {"text": '"unpaired', "label": "0"}
+
+
+@pytest.mark.parametrize("columns", [("text", "label"), ("label", "text")])
+def test_quoted_fields_of_several_lines_in_a_table_with_tabs(columns: tuple[str, str], tmp_path: Path) -> None:
+    made = [dict.fromkeys(columns, f"{number}") | {"text": f'"a"\n\nb, {number}\nc'} for number in range(1500)]
+    path = write(tmp_path / "a.tsv", _table(made, "\t"))
+    assert list(read_rows(path)) == made
+
+
+def test_quotes_that_can_be_read_both_ways_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", _table([{"text": "x", "label": "1"}, {"text": "a\tb\nc", "label": "2"}], "\t"))
+    assert error(path) == f"{path}:3: its quote is closed in the next line, and both are whole rows"
+    path = write(tmp_path / "b.tsv", 'text\tlabel\nx\t1\n"never\nclosed\n')
+    assert f"{path}:3: not a row of a table (unexpected end of data; a field that begins" in error(path)
 
 
 def test_text_in_parquet_that_is_no_utf8(tmp_path: Path) -> None:

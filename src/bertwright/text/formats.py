@@ -6,23 +6,21 @@ one line that names the file and, where there is one, the line.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import shutil
-import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 from ..errors import InputError
 from . import layouts
 from .compression import BUFFER
 from .labelled import LabelledRow, from_columns, from_conllu, from_json, parsed
 from .sources import COLUMNS, ROW_KINDS, Source, Tally, find_sources, kind_of, lines, opened, reporting
+from .tables import from_csv, from_tsv
 
 
 class RawText(NamedTuple):
@@ -162,43 +160,6 @@ def _from_json_lines(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
         yield LabelledRow(row, f"{name}:{number}")
 
 
-def _from_csv(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
-    return _from_table((line + "\n" for line in read), name, delimiter=",")
-
-
-def _from_tsv(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
-    sample = list(islice(read, 1000))
-    quoting = csv.QUOTE_NONE if _has_stray_quotes(sample) else csv.QUOTE_MINIMAL
-    return _from_table((line + "\n" for line in chain(sample, read)), name, delimiter="\t", quoting=quoting)
-
-
-def _has_stray_quotes(sample: list[str]) -> bool:
-    """Whether quotes are plain characters: every line is a whole row, and some field begins with an unpaired quote."""
-    rows = [line.split("\t") for line in sample if line]
-    if len({len(row) for row in rows}) != 1:
-        return False
-    fields = [field for row in rows for field in row if field.startswith('"')]
-    return any(len(f) < 2 or f[-1] != '"' or '"' in f[1:-1].replace('""', "") for f in fields)
-
-
-def _from_table(read: Iterator[str], name: str, **dialect: Any) -> Iterator[LabelledRow]:
-    csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
-    reader = csv.reader(read, strict=True, **dialect)
-    try:
-        columns = next((row for row in reader if row), [])
-        if twice := [column for column, number in Counter(columns).items() if number > 1]:
-            raise InputError(f"{name}:{reader.line_num}: two columns are called {twice[0]!r}")
-        for row in reader:
-            if len(row) == len(columns):
-                yield LabelledRow(dict(zip(columns, row, strict=True)), f"{name}:{reader.line_num}")
-            elif row:
-                found = f"{len(row)} fields where the first line names {len(columns)}"
-                raise InputError(f"{name}:{reader.line_num}: {found} ({', '.join(columns)[:200]})")
-    except csv.Error as error:
-        quotes = "a field that begins with a quote ends with one, and in it quotes are doubled"
-        raise InputError(f"{name}:{reader.line_num}: not a row of a table ({error}; {quotes})") from None
-
-
 def _from_parquet(stream: io.BufferedReader, source: Source) -> Iterator[LabelledRow]:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -235,8 +196,8 @@ def _from_hub(name: str) -> Iterator[LabelledRow]:
 _PARSERS: dict[str, Callable[[Iterator[str], str], Iterator[LabelledRow]]] = {
     "txt": _from_text,
     "jsonl": _from_json_lines,
-    "csv": _from_csv,
-    "tsv": _from_tsv,
+    "csv": from_csv,
+    "tsv": from_tsv,
     "json": from_json,
     "conllu": from_conllu,
     **dict.fromkeys((kind for kind in COLUMNS if kind != "conllu"), from_columns),
