@@ -28,7 +28,10 @@ def rows_of(*labels: Any) -> Rows:
     return Rows(made, tokenizer(), 24)
 
 
-@pytest.mark.parametrize("labels", [["10,море", " 船 , 2", ""], [["10", "море"], ["船", 2, "2"], []]])
+@pytest.mark.parametrize(
+    "labels",
+    [["10,море", " 船 , 2", ""], [["10", "море"], ["船", 2, "2"], []], ['["10", "море"]', "['船', 2, '2']", "[]"]],
+)
 def test_labels_are_a_list_or_a_text_with_commas(labels: list[Any]) -> None:
     some = rows_of(*labels)
     task = MultiLabel().settled(rows_of(*labels, *labels))
@@ -42,7 +45,9 @@ def test_labels_are_a_list_or_a_text_with_commas(labels: list[Any]) -> None:
     ("labels", "said"),
     [
         (["a,b", "c"], "m.csv:3: label 'c' is unknown to the model, whose classes are a, b"),
-        (["a", 7], "m.csv:3: column 'labels' holds 7; accepted are a list of labels, and a text with ',' between"),
+        (["a", "[a, b]"], "m.csv:3: column 'labels' holds '.a, b.', which is no list in JSON's or Python's spelling"),
+        (["a", "['a' 'b']"], "m.csv:3: column 'labels' holds .*, which is no list in JSON's or Python's spelling"),
+        (["a", 7], "m.csv:3: column 'labels' holds 7; accepted are a list, and a text with ',' between"),
     ],
 )
 def test_labels_that_are_none(labels: list[Any], said: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -51,6 +53,30 @@ KINDS = {"wordpiece": wordpieces(), "bytes": bytepieces()}
 
 def rows_of(*fields: dict[str, Any], length: int = 24, own: Tokenizer | None = None) -> Rows:
     return Rows((LabelledRow(f, f"t.conll:{at}") for at, f in enumerate(fields, 1)), own or tokenizer(), length)
+
+
+@pytest.mark.parametrize("spell", [str, json.dumps, lambda words: json.dumps(words, ensure_ascii=False, indent=1)])
+def test_lists_may_be_spelled_out_as_tables_have_them(spell: Callable[[list[str]], str]) -> None:
+    tokens, tags = ["it's", 'a "гавань"', "[1]"], ["O", "B-LOC", "O"]
+    plain = {"tokens": tokens, "tags": tags}
+    spelled = {name: spell(words) for name, words in plain.items()}
+    task = Tag().settled(rows_of(spelled))
+    assert task == Tag().settled(rows_of(plain))
+    (one,), (other,) = (examples(task, rows_of(fields)) for fields in (spelled, plain))
+    assert (one.ids.tolist(), one.labels["tag"].tolist()) == (other.ids.tolist(), other.labels["tag"].tolist())
+
+
+@pytest.mark.parametrize("text", ["[ laughter ]", "[noise] the boat [noise]", "[noise]", "the [boat, 船]"])
+def test_brackets_in_a_text_are_no_list(text: str) -> None:
+    tags = " ".join("O" for _ in text.split())
+    (one,) = examples(Tag(classes=NER), rows_of({"tokens": text, "tags": tags}))
+    assert one.labels["tokens"].tolist() == [*range(len(text.split()))]
+
+
+@pytest.mark.parametrize("tags", ["[B-LOC, O]", "['B-LOC' 'O']", "[0 1]", "['B-LOC', 'O]"])
+def test_what_was_meant_as_a_list_and_is_none_is_refused(tags: str) -> None:
+    with pytest.raises(InputError, match=r"t.conll:1: column 'tags' holds .*, which is no list in JSON's or Python's"):
+        Tag().settled(rows_of({"tokens": ["the", "boat"], "tags": tags}))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

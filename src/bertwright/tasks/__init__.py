@@ -10,6 +10,7 @@ PLUMBING = (
     "entities",
     "fields",
     "joint",
+    "lists",
     "model",
     "pairs",
     "pooled",

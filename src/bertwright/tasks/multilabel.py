@@ -32,12 +32,13 @@ from .fields import (
     value_of,
     where,
 )
+from .lists import list_of
 from .sequences import LabelledSequences, pooling_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiLabel(LabelledSequences):
-    """Any number of classes a text, none too: a list, or a text with a `separator` between the labels.
+    """Any number of classes a text, none too: a list, as such or spelled out, or a text with a `separator` between.
 
     A class is said of a text where its probability is at least `threshold`.
     """
@@ -93,14 +94,8 @@ class MultiLabel(LabelledSequences):
         yield labelled(text_of(item, self.text_field), self.name, None if value is None else self._places(item, value))
 
     def _labels(self, row: Row, value: Any) -> list[str]:
-        if isinstance(value, str):
-            return [label.strip() for label in value.split(self.separator) if label.strip()]
-        if isinstance(value, list | tuple):
-            return [str(label) for label in value]
-        raise InputError(
-            f"{where(row)}: column {self.label_field!r} holds {value!r}; accepted are a list of labels, and a text "
-            f"with {self.separator!r} between them"
-        )
+        labels = (str(label).strip() for label in list_of(row, self.label_field, value, self.separator))
+        return [label for label in labels if label]
 
     def _places(self, row: Row, value: Any) -> list[int]:
         labels = self._labels(row, value)

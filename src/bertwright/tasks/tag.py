@@ -23,6 +23,7 @@ from ..sums import ratio
 from .base import Confusion, LabelledTask, Verdict, Verdicts
 from .entities import completed, entities, matched, of_entities
 from .fields import classes_of, known, named_classes, numbers_first, refuse_unlabelled, value_of, where
+from .lists import list_of
 from .pooled import PooledTask
 from .windows import windows
 
@@ -81,22 +82,13 @@ class Tag(PooledTask, LabelledTask):
             yield dataclasses.replace(item.vocabulary.single(ids[window.start : window.end]), labels=known)
 
     def _tokens(self, row: Row) -> list[str]:
-        return self._list(row, self.text_field, value_of(row, self.text_field))
+        return [*map(str, list_of(row, self.text_field, value_of(row, self.text_field)))]
 
     def _tags(self, row: Row, value: Any) -> list[str]:
-        tags, tokens = self._list(row, self.label_field, value), self._tokens(row)
+        tags, tokens = [*map(str, list_of(row, self.label_field, value))], self._tokens(row)
         if len(tags) != len(tokens):
             raise InputError(f"{where(row)}: {len(tokens)} tokens and {len(tags)} tags; each token has one")
         return tags
-
-    def _list(self, row: Row, name: str, value: Any) -> list[str]:
-        if isinstance(value, str):
-            return value.split()
-        if isinstance(value, list | tuple):
-            return [str(one) for one in value]
-        raise InputError(
-            f"{where(row)}: column {name!r} holds {value!r}; accepted are a list, and a text with spaces between"
-        )
 
     def _class(self, row: Row, tag: str) -> int:
         if tag not in self.classes:
