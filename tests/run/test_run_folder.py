@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import runs
 import torch
-from transformers import AutoModelForPreTraining, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForPreTraining, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from bertwright.data.pack import pack
 from bertwright.errors import RunError
@@ -144,12 +144,17 @@ def test_transformers_encodes_as_we_do(pretrained: Path) -> None:
     assert pair["token_type_ids"] == ours_pair.segments.tolist()
 
 
+def test_a_text_that_is_too_long_is_cut_by_their_pipeline(classifier: Path) -> None:
+    (said,) = pipeline("text-classification", str(classifier / "model"), device="cpu")("tide " * 700, truncation=True)
+    assert said["label"] in ("sea", "сад")
+
+
 def test_the_card_says_what_the_model_is(pretrained: Path, classifier: Path) -> None:
-    for home, pipeline in ((pretrained, "fill-mask"), (classifier, "text-classification")):
+    for home, kind in ((pretrained, "fill-mask"), (classifier, "text-classification")):
         card = (home / "model" / "README.md").read_text(encoding="utf-8")
         record = Provenance.read(home / "model")
         assert record is not None
-        assert f"pipeline_tag: {pipeline}\n" in card
+        assert f"pipeline_tag: {kind}\n" in card
         assert record.sentence() in card
         assert all(f"| {name} | {value:.4f} |" in card for name, value in record.heldout.items())
         assert (home / "recipe.toml").read_text(encoding="utf-8").strip() in card

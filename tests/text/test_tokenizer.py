@@ -4,17 +4,18 @@ import importlib.util
 import json
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tokenizers
 from small_text import CHINESE, ENGLISH, RUSSIAN, as_lines, documents
-from tokenizers import models, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerFast
 
 from bertwright.errors import InputError
-from bertwright.text.tokenizer import Tokenizer
+from bertwright.text.tokenizer import ROLES, Tokenizer
 from bertwright.text.wordpiece import train_tokenizer
 
 CORPUS = [[" ".join(d) for d in documents(60, text)] for text in (ENGLISH, RUSSIAN, CHINESE)]
@@ -46,6 +47,15 @@ def minilm() -> Path:
     assert spec is not None
     assert spec.submodule_search_locations is not None
     return Path(spec.submodule_search_locations[0], "model")
+
+
+def unigram(entries: list[str]) -> Tokenizer:
+    """The entries beside the special tokens, over text in NFKC with a mark at each space."""
+    known = [*(f"[{role.upper()}]" for role in ROLES), *dict.fromkeys(entries)]
+    backend = tokenizers.Tokenizer(models.Unigram([(entry, -1.0) for entry in known], unk_id=1))
+    backend.normalizer, backend.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    backend.add_special_tokens(known[: len(ROLES)])
+    return Tokenizer(backend, {})
 
 
 def test_the_vocabulary(plain: Tokenizer) -> None:
@@ -133,6 +143,16 @@ def test_special_tokens_in_text_are_plain_characters(plain: Tokenizer) -> None:
     assert plain.encode_with_special("river").tolist() == plain.encode("river").tolist()
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_places_hold_the_marks_that_the_tokenizer_drops(tokenizer: Tokenizer, form: str) -> None:
+    for one in (tokenizer, unigram(["▁", *"Сторймуиइलािदहन्ी"])):
+        for words in ("Строй, йод у иной й", "हिन्दी इलाहाबाद दिन्"):
+            text = unicodedata.normalize(form, words)
+            _, places = one.locate(text)
+            assert {at for place in places for at in range(*place)} == {at for at, c in enumerate(text) if c != " "}
+            assert (places[:-1, 0] <= places[1:, 0]).all()
+
+
 def test_batches_give_what_single_texts_give(tokenizer: Tokenizer) -> None:
     texts = [*HARD, ENGLISH, RUSSIAN, CHINESE]
     batch = tokenizer.encode_batch(texts)
@@ -163,6 +183,13 @@ def test_an_existing_tokenizer(minilm: Path, tmp_path: Path) -> None:
     ours.save(tmp_path)
     assert Tokenizer.load(tmp_path).fingerprint == ours.fingerprint
     assert AutoTokenizer.from_pretrained(tmp_path)(long)["input_ids"] == theirs(long)["input_ids"]
+
+
+def test_the_longest_sequence_is_written_unless_a_shorter_one_is_known(plain: Tokenizer, tmp_path: Path) -> None:
+    for longest, known in ((40, 40), (64, 40), (32, 32), (0, 32)):
+        plain.save(tmp_path, longest=longest)
+        plain = Tokenizer.load(tmp_path)
+        assert AutoTokenizer.from_pretrained(tmp_path).model_max_length == known
 
 
 def test_a_tokenizer_inside_a_store_is_found(plain: Tokenizer, tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ def _write_beside(folder: Path, answerer: Answerer) -> None:
     for name in ("config.json", FILE):
         if (answerer.folder / name).is_file():
             shutil.copyfile(answerer.folder / name, folder / name)
-    answerer.tokenizer.save(folder, answerer.model.encoder.inputs)
+    encoder = answerer.model.encoder
+    answerer.tokenizer.save(folder, encoder.inputs, encoder.config.max_position_embeddings)
 
 
 def _lines(out: Path, facts: Mapping[str, Any]) -> Iterator[str]:

@@ -27,7 +27,8 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
         setattr(config, key, value)
     tensors = {names[own]: _as_stored(model, own, parameter) for own, parameter in model.named_parameters()}
     exchange.save(path, config, {n: x for n, x in tensors.items() if "/" not in n}, architecture(model))
-    tokenizer.save(path, model.encoder.inputs)
+    longest = model.encoder.config.max_position_embeddings
+    tokenizer.save(path, model.encoder.inputs, longest)
     for name, text in model.task.files(model.encoder).items():
         (path / name).parent.mkdir(exist_ok=True)
         write_text(path / name, text)
@@ -35,7 +36,7 @@ def write(path: Path, model: Model, tokenizer: Tokenizer, provenance: Provenance
     for folder, one in model.task.companions(model.encoder).items():
         own = {n.removeprefix(f"{folder}/"): x for n, x in tensors.items() if n.startswith((f"{folder}/", one.shares))}
         exchange.save(path / folder, one.config, own, one.architecture)
-        tokenizer.save(path / folder, model.encoder.inputs)
+        tokenizer.save(path / folder, model.encoder.inputs, longest)
 
 
 def _as_stored(model: Model, own: str, parameter: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
+from unicodedata import category
 
 import numpy as np
 import tokenizers
@@ -58,10 +59,10 @@ class Tokenizer:
         except InputError as error:
             raise InputError(f"{folder}: {error}") from None
 
-    def save(self, folder: str | os.PathLike[str], inputs: Sequence[str] = ()) -> None:
+    def save(self, folder: str | os.PathLike[str], inputs: Sequence[str] = (), longest: int = 0) -> None:
         """Writes tokenizer.json and tokenizer_config.json, and vocab.txt for WordPiece.
 
-        `inputs` is what the model beside it takes, by transformers' names.
+        `inputs` is what the model beside it takes, by transformers' names, and `longest` is how many tokens at most.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +70,8 @@ class Tokenizer:
         config.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
         if inputs:
             config["model_input_names"] = [*inputs]
+        if longest:
+            config["model_max_length"] = min(longest, config.get("model_max_length") or longest)
         (folder / "tokenizer.json").write_text(self._content, "utf-8")
         (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", "utf-8")
         if json.loads(self._content)["model"]["type"] == "WordPiece":
@@ -102,12 +105,15 @@ class Tokenizer:
         return np.array(self._backend.encode(text, add_special_tokens=False).ids, np.int64)
 
     def locate(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of `encode` [n], and between which characters of the text each stands, without white space [n, 2]."""
+        """The ids of `encode` [n], and between which characters of the text each stands [n, 2]: without white space,
+        and with the marks on its last character that the tokenizer drops."""
         encoding = self._backend.encode(text, add_special_tokens=False)
         places = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        for place in places:
+        for place, following in zip(places, np.append(places[:, 0], len(text))[1:], strict=True):
             while place[0] < place[1] and text[place[0]].isspace():
                 place[0] += 1
+            while place[0] < place[1] < following and category(text[place[1]])[0] == "M":
+                place[1] += 1
         return np.array(encoding.ids, np.int64), places
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
