@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -87,7 +88,8 @@ def test_the_confusion_is_what_the_model_says() -> None:
         ("sport arts news arts".split(), ("arts", "news", "sport")),
         ([10, 9, 2, 10], ("2", "9", "10")),
         (["10", "9", "-1", "2.5"], ("-1", "2.5", "9", "10")),
-        ([True, False], ("False", "True")),
+        ([True, False], ("false", "true")),
+        ([1.0, 0.0, 2.5], ("0", "1", "2.5")),
         (["b", "7", "a", "10"], ("7", "10", "a", "b")),
         (["да", "нет", "да"], ("да", "нет")),
         (["坏", "好"], ("坏", "好")),
@@ -111,6 +113,16 @@ def test_classes_do_not_depend_on_the_order_of_rows(labels: list[str]) -> None:
 def test_one_class_is_refused(labels: list[str]) -> None:
     with pytest.raises(InputError, match=r"column 'label' holds \d class; at least 2 are needed"):
         Classify().settled(labelled(*labels))
+
+
+def test_a_label_is_the_same_in_every_kind_of_file() -> None:
+    task = Classify().settled(labelled("true", "false", "1", "true", "false", "1"))
+    some = labelled(True, "true", False, 1, 1.0, math.nan, None)
+    assert [one.labels.get("classify") for one in examples(task, some)] == [2, 2, 1, 0, 0, None, None]
+    answers = [{"predicted": "1", "probability": 1.0, "probabilities": dict.fromkeys(task.classes, 0.5)}] * 5
+    assert [one.true for one in task.verdicts(some[:5], answers).rows] == ["true", "true", "false", "1", "1"]
+    with pytest.raises(InputError, match="column 'label' is missing or empty"):
+        Classify().settled(some)
 
 
 def test_a_class_of_one_row_is_refused_unless_it_is_named() -> None:

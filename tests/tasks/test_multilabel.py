@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +54,12 @@ def test_labels_are_a_list_or_a_text_with_commas(labels: list[Any]) -> None:
 def test_labels_that_are_none(labels: list[Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         examples(MultiLabel(classes=("a", "b")), rows_of(*labels))
+
+
+def test_blank_labels_are_none() -> None:
+    task = MultiLabel(classes=("1", "a", "true"))
+    found = examples(task, rows_of([" a ", "", " ", None, math.nan], [1.0, True], math.nan))
+    assert [one.labels.get("multilabel") for one in found] == [[1], [0, 2], None]
 
 
 def test_a_single_label_in_all_is_refused() -> None:

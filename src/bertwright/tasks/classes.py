@@ -19,7 +19,19 @@ from ..errors import InputError, RecipeError
 from ..flow import Batch, Example, Row
 from ..sums import ratio
 from .base import Confusion, Verdict, Verdicts, nats
-from .fields import classes_of, known, label_of, labelled, named_classes, text_of, told_apart, value_of, where
+from .fields import (
+    classes_of,
+    known,
+    label_of,
+    labelled,
+    missing,
+    named_classes,
+    spelled,
+    text_of,
+    told_apart,
+    value_of,
+    where,
+)
 from .pooled import PooledTask
 from .sequences import LabelledSequences, pooling_of
 
@@ -100,7 +112,7 @@ class ClassTask(PooledTask, LabelledSequences):
 
     def examples(self, item: Row, rng: np.random.Generator) -> Iterator[Example]:
         label = item.fields.get(self.label_field)
-        yield labelled(self.sequence(item), self.name, None if label is None else self._class(item, str(label)))
+        yield labelled(self.sequence(item), self.name, None if missing(label) else self._class(item, spelled(label)))
 
     def _class(self, row: Row, label: str) -> int:
         if label not in self.classes:
@@ -154,7 +166,7 @@ class ClassTask(PooledTask, LabelledSequences):
         ]
 
     def verdicts(self, rows: Sequence[Row], answers: Sequence[Mapping[str, Any]]) -> Verdicts:
-        trues = [str(row.fields[self.label_field]) for row in rows]
+        trues = [label_of(row, self.label_field) for row in rows]
         each = [
             Verdict(true, said["predicted"], said["probability"], nats(said["probabilities"][true]))
             for true, said in zip(trues, answers, strict=True)

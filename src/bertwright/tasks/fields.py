@@ -21,9 +21,14 @@ def where(row: Row) -> str:
     return getattr(row.fields, "where", "a row")
 
 
+def missing(value: Any) -> bool:
+    """Whether a value says that there is none, as NaN does in columns of numbers."""
+    return value is None or (isinstance(value, float) and isnan(value))
+
+
 def value_of(row: Row, name: str) -> Any:
     """What stands in a column. Raises InputError when nothing does."""
-    if row.fields.get(name) is None:
+    if missing(row.fields.get(name)):
         raise InputError(
             f"{where(row)}: column {name!r} is missing or empty; the columns are {', '.join(map(str, row.fields))}"
         )
@@ -38,9 +43,16 @@ def side_of(row: Row, name: str) -> str:
     return text
 
 
+def spelled(label: Any) -> str:
+    """A label as a file whose values are all text has it: true and false as in JSON, a whole number without a point."""
+    if isinstance(label, bool):
+        return str(label).lower()
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
 def label_of(row: Row, name: str) -> str:
     """A label to learn from. Raises InputError when it is empty."""
-    label = str(value_of(row, name))
+    label = spelled(value_of(row, name))
     if not label.strip():
         raise InputError(f"{where(row)}: column {name!r} is empty; every row that is learned from needs a label")
     return label

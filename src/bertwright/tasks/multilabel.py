@@ -25,8 +25,10 @@ from .fields import (
     classes_of,
     known,
     labelled,
+    missing,
     named_classes,
     refuse_unlabelled,
+    spelled,
     text_of,
     told_apart,
     value_of,
@@ -91,10 +93,11 @@ class MultiLabel(LabelledSequences):
 
     def examples(self, item: Row, rng: np.random.Generator) -> Iterator[Example]:
         value = item.fields.get(self.label_field)
-        yield labelled(text_of(item, self.text_field), self.name, None if value is None else self._places(item, value))
+        yield labelled(text_of(item, self.text_field), self.name, None if missing(value) else self._places(item, value))
 
     def _labels(self, row: Row, value: Any) -> list[str]:
-        labels = (str(label).strip() for label in list_of(row, self.label_field, value, self.separator))
+        found = list_of(row, self.label_field, value, self.separator)
+        labels = (spelled(label).strip() for label in found if not missing(label))
         return [label for label in labels if label]
 
     def _places(self, row: Row, value: Any) -> list[int]:

@@ -22,7 +22,7 @@ from ..seeds import Draws
 from ..sums import ratio
 from .base import Confusion, LabelledTask, Verdict, Verdicts
 from .entities import completed, entities, matched, of_entities
-from .fields import classes_of, known, named_classes, numbers_first, refuse_unlabelled, value_of, where
+from .fields import classes_of, known, named_classes, numbers_first, refuse_unlabelled, spelled, value_of, where
 from .lists import list_of
 from .pooled import PooledTask
 from .windows import windows
@@ -85,7 +85,7 @@ class Tag(PooledTask, LabelledTask):
         return [*map(str, list_of(row, self.text_field, value_of(row, self.text_field)))]
 
     def _tags(self, row: Row, value: Any) -> list[str]:
-        tags, tokens = [*map(str, list_of(row, self.label_field, value))], self._tokens(row)
+        tags, tokens = [*map(spelled, list_of(row, self.label_field, value))], self._tokens(row)
         if len(tags) != len(tokens):
             raise InputError(f"{where(row)}: {len(tokens)} tokens and {len(tags)} tags; each token has one")
         return tags
