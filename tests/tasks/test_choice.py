@@ -69,6 +69,20 @@ def test_the_right_ending_is_a_place_or_a_text(label: Any) -> None:
     assert one.labels == {"choice": 1}
 
 
+@pytest.mark.parametrize(
+    ("endings", "label", "place"), [("123", 1, 1), ("120", 1.0, 1), ("123", "3", 2), ("0123", "1", 1)]
+)
+def test_endings_that_are_numbers(endings: str, label: Any, place: int) -> None:
+    (one,) = examples(Choice(), rows_of({"prompt": "the boat", "endings": [*endings], "label": label}))
+    assert one.labels == {"choice": place}
+
+
+@pytest.mark.parametrize(("endings", "label"), [("123", "1"), ("aab", "a"), ("20", "0")])
+def test_a_label_that_can_be_two_endings_is_refused(endings: str, label: str) -> None:
+    with pytest.raises(InputError, match=r"c.jsonl:1: label '.' can mean the endings 0 and 1; accepted is a place, as"):
+        examples(Choice(), rows_of({"prompt": "the boat", "endings": [*endings], "label": label}))
+
+
 def test_endings_of_several_columns() -> None:
     fields = {"sent1": "the boat", "ending0": "rain", "ending1": "船", "label": "1"}
     (one,) = examples(Choice(prompt="sent1", endings=("ending0", "ending1")), rows_of(fields))

@@ -81,6 +81,22 @@ def test_pairs_find_each_other_in_their_group(group: int) -> None:
     assert report == {"embed.loss": pytest.approx(losses / 7, rel=1e-4), "embed.accuracy": right / 7}
 
 
+@torch.no_grad()
+def test_a_second_text_that_is_the_same_is_no_mistake() -> None:
+    task = Embed()
+    fields = [{"text_a": a, "text_b": b} for a, b in [*TEXTS[:2], ("by noon", TEXTS[0][1]), ("rain", TEXTS[0][1])]]
+    some = Rows(fields, tokenizer(), 24)
+    whole = model(task, 200).eval()
+    batch = batch_of(task, list(task.gathered(examples(task, some))), OWN, 1)
+    found = F.normalize(torch.tensor(vectors(whole, task, some)), dim=-1)
+    cosines = found[:, 0] @ found[:, 1].T
+    against = [[0, 1], [1, 0, 2, 3], [2, 1], [3, 1]]
+    losses = [float(F.cross_entropy(20 * cosines[at, rest], torch.tensor(0))) for at, rest in enumerate(against)]
+    right = sum(bool(cosines[at, at] >= cosines[at, rest].max()) for at, rest in enumerate(against))
+    report = task.report(add([whole(batch).measures]))
+    assert report == {"embed.loss": pytest.approx(sum(losses) / 4, rel=1e-4), "embed.accuracy": right / 4}
+
+
 def test_how_a_step_is_divided_does_not_change_its_gradient() -> None:
     """Groups are drawn from a step before it is cut into passes."""
     task = Embed(group=3)

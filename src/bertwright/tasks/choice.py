@@ -20,7 +20,7 @@ from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
 from .base import Verdict, Verdicts, nats
-from .fields import labelled, pair_of, refuse_unlabelled, side_of, value_of, where
+from .fields import labelled, missing, pair_of, refuse_unlabelled, side_of, spelled, value_of, where
 from .sequences import LabelledSequences
 
 
@@ -51,7 +51,7 @@ class Choice(LabelledSequences):
         pairs = [pair_of(item, prompt, item.encode(ending)) for ending in endings]
         value = item.fields.get(self.label_field)
         yield labelled(
-            Example.joined(pairs, {}), self.name, None if value is None else self._place(item, value, endings)
+            Example.joined(pairs, {}), self.name, None if missing(value) else self._place(item, value, endings)
         )
 
     def _endings(self, row: Row) -> list[str]:
@@ -71,13 +71,17 @@ class Choice(LabelledSequences):
         return texts
 
     def _place(self, row: Row, label: Any, endings: Sequence[str]) -> int:
-        places = {str(at): at for at in range(len(endings))}
-        found = places.get(str(label), endings.index(label) if label in endings else None)
-        if found is None:
+        found = [at for at, ending in enumerate(endings) if label == ending or spelled(label) == str(at)]
+        if not found:
             raise InputError(
                 f"{where(row)}: label {label!r} is no ending; accepted are 0 to {len(endings) - 1}, or an ending's text"
             )
-        return found
+        if len(found) > 1:
+            places = " and ".join(map(str, found))
+            raise InputError(
+                f"{where(row)}: label {label!r} can mean the endings {places}; accepted is a place, as a number"
+            )
+        return found[0]
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
         """Raises InputError for an example whose right ending is not known."""

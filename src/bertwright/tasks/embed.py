@@ -30,10 +30,10 @@ class Embed(LabelledTask):
     """The mean of a text's token vectors, compared by their cosine (Reimers & Gurevych, "Sentence-BERT", 2019).
 
     A row is a pair of texts, in the columns `first` and `second`. Without a score the two belong together: the first is
-    to find its second among those of `group` pairs of a step, by a softmax over their cosines times `scale` (Henderson
-    et al., 2017; MultipleNegativesRankingLoss in sentence-transformers). With a score in `label_field` the cosine
-    learns it, from 0 for the `lowest` to 1 for the `highest`, by its squared error. sentence-transformers loads what is
-    saved.
+    to find its second among other ones of `group` pairs of a step, by a softmax over their cosines times `scale`
+    (Henderson et al., 2017; MultipleNegativesRankingLoss in sentence-transformers). With a score in `label_field` the
+    cosine learns it, from 0 for the `lowest` to 1 for the `highest`, by its squared error. sentence-transformers loads
+    what is saved.
     """
 
     hf_class = ""
@@ -110,7 +110,8 @@ class Embed(LabelledTask):
                 yield Example.joined(pairs, {})
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
-        """At each pair's first text the score; or, as a whole number, which of its group's pairs it is.
+        """At each pair's first text the score; or, as a whole number, which of its group's pairs is the first with the
+        same second text.
 
         Raises InputError for texts without a second one, and where only some have scores.
         """
@@ -124,8 +125,8 @@ class Embed(LabelledTask):
         positions = batch.firsts[::2].contiguous()
         if all(scored):
             return self._labelled(batch, positions, torch.tensor([one.labels[self.name] for one in examples]))
-        places = [torch.arange(len(one) // 2) for one in batch.examples]
-        return self._labelled(batch, positions, torch.cat(places))
+        places = [place for example in examples for place in _first_alike(example)]
+        return self._labelled(batch, positions, torch.tensor(places))
 
     def asks(self, batch: Batch) -> Batch:
         return self._labelled(batch, batch.firsts, torch.zeros_like(batch.firsts))
@@ -155,11 +156,13 @@ class Embed(LabelledTask):
 
     def _by_pair(self, unit: Tensor, true: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         total, correct = unit.new_zeros(()), unit.new_zeros(())
-        for texts, right in zip(batch.examples, true.split([len(one) // 2 for one in batch.examples]), strict=True):
+        for texts, places in zip(batch.examples, true.split([len(one) // 2 for one in batch.examples]), strict=True):
             own = unit[texts.start : texts.stop]
+            right = torch.arange(len(places), device=places.device)
+            alike = (places[:, None] == places).fill_diagonal_(False)
             # In fp32: products in bf16 would blur cosines that differ by less than 0.004.
             with torch.autocast(unit.device.type, enabled=False):
-                cosines = own[::2] @ own[1::2].T
+                cosines = (own[::2] @ own[1::2].T).masked_fill(alike, float("-inf"))
             total = total + F.cross_entropy(cosines * self.scale, right, reduction="sum")
             correct = correct + (cosines.detach().argmax(1) == right).sum()
         return total, {"correct": correct}
@@ -221,3 +224,9 @@ class Embed(LabelledTask):
         wanted = self._wanted(torch.tensor(true, dtype=torch.float64)).tolist()
         facts = zip(true, said, wanted, strict=True)
         return Verdicts([Verdict(score, x, None, (x - goal) ** 2) for score, x, goal in facts])
+
+
+def _first_alike(group: Example) -> list[int]:
+    """For each pair of a group the first one whose second text is the same."""
+    seconds = [part.tobytes() for part in np.split(group.ids, np.cumsum(group.lengths))[1::2]]
+    return [seconds.index(second) for second in seconds]
