@@ -42,7 +42,7 @@ def unprepared(inputs: list[Path], out: Path, **settings: Any) -> str:
         (
             b"Plain words. " * 40 + b"\xff\xfe",
             {"strict": True},
-            "corpus.txt:1: not UTF-8 (byte 0xff), and strict",
+            "corpus.txt:1: not UTF-8 (byte 0xff); convert it first",
         ),
     ],
 )

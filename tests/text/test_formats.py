@@ -178,9 +178,19 @@ def test_bytes_that_are_not_utf8_are_replaced_and_counted_or_refused(tmp_path: P
     tally = Tally()
     assert texts(path, tally=tally)[0].split("\n")[1] == "caf\ufffd and na\ufffdve \ufffd\ufffd"
     assert tally.undecodable == 4
-    assert error(path, strict=True) == f"{path}:2: not UTF-8 (byte 0xe9), and strict"
-    with pytest.raises(InputError, match=r"a\.txt:2: not UTF-8"):
-        list(read_rows(path, strict=True))
+    assert (
+        error(path, strict=True)
+        == f"{path}:2: not UTF-8 (byte 0xe9); convert it first, for example with iconv -f CP1251 -t UTF-8"
+    )
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_rows_that_are_not_utf8_are_refused(kind: str, tmp_path: Path) -> None:
+    """A replaced letter would be learned, and nobody told."""
+    content = WRITERS[f".{kind}"]([{"text": "the boat", "label": "caf\u00e9"}])
+    path = write(tmp_path / f"a.{kind}", content.replace(b"boat", b"b\xe9at"))
+    with pytest.raises(InputError, match=rf"a\.{kind}:[12]: not UTF-8 \(byte 0xe9\); convert it first"):
+        list(read_rows(path))
 
 
 @pytest.mark.parametrize(

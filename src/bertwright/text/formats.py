@@ -32,15 +32,15 @@ class RawText(NamedTuple):
     """Paragraphs, with a line end between them."""
 
 
-def read_rows(path: str | os.PathLike[str], *, strict: bool = False) -> Iterator[LabelledRow]:
+def read_rows(path: str | os.PathLike[str]) -> Iterator[LabelledRow]:
     """Rows of the files that an INPUT means: .jsonl .csv .tsv .parquet, packed or not; a line of .txt is a row `text`.
 
     Also files of annotations: .json of SQuAD's make, and .conll and its like with a token a line (see `labelled`).
-    Columns of .csv and .tsv take their names from the first line, and their values are strings. With `strict`, bytes
-    that are not UTF-8 are refused rather than replaced. Raises InputError, also for a file without rows.
+    Columns of .csv and .tsv take their names from the first line, and their values are strings. Raises InputError, also
+    for bytes that are not UTF-8 and for a file without rows.
     """
     for source in find_sources([path], kinds=ROW_KINDS):
-        rows = _rows(source, Tally(), strict)
+        rows = _rows(source, Tally(), strict=True)
         first = next(rows, None)
         if first is None and source.named:
             raise InputError(f"{source.name}: the file has no rows")
@@ -92,7 +92,7 @@ class Corpus:
             with reporting(source.name), opened(source) as (stream, raw):
                 yield from self._from_lines(source, stream, raw, tally)
         else:
-            for row in _rows(source, tally, self.strict):
+            for row in _rows(source, tally, strict=self.strict):
                 yield RawText(row.where, self._text_of(row))
 
     def _from_lines(
@@ -125,7 +125,7 @@ def _lone_returns_split(read: Iterator[str]) -> Iterator[str]:
             yield line
 
 
-def _rows(source: Source, tally: Tally, strict: bool) -> Iterator[LabelledRow]:
+def _rows(source: Source, tally: Tally, *, strict: bool) -> Iterator[LabelledRow]:
     if source.kind == "hf":
         yield from _from_hub(source.name)
         return

@@ -31,6 +31,7 @@ ROW_KINDS = (*KINDS, "json", *COLUMNS)
 _MADE = ("tokenizer.json", "tokenizer_config.json", "asked.toml")
 """What tells a folder of a tokenizer (a store has one, a model too) or of a run."""
 _HEAD = 1 << 16
+_CONVERT = "convert it first, for example with iconv -f CP1251 -t UTF-8"
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
@@ -227,7 +228,8 @@ def lines(stream: io.BufferedReader, name: str, tally: Tally, *, strict: bool) -
             text = raw.decode()
         except UnicodeDecodeError as error:
             if strict:
-                raise InputError(f"{name}:{number}: not UTF-8 (byte {raw[error.start]:#04x}), and strict") from None
+                byte = f"{raw[error.start]:#04x}"
+                raise InputError(f"{name}:{number}: not UTF-8 (byte {byte}); {_CONVERT}") from None
             text, replaced = _ESCAPED.subn("\ufffd", raw.decode(errors="surrogateescape"))
             tally.undecodable += replaced
         yield text.rstrip("\r\n")
@@ -239,4 +241,4 @@ def _refuse_what_is_not_text(head: bytes, name: str) -> None:
     if b"\0" in head:
         raise InputError(f"{name}: not a text file (it holds NUL bytes); accepted is UTF-8 text")
     if 4 * len(_ESCAPED.findall(head.decode(errors="surrogateescape"))) > len(head):
-        raise InputError(f"{name}: not UTF-8 text; convert it first, for example with iconv -f CP1251 -t UTF-8")
+        raise InputError(f"{name}: not UTF-8 text; {_CONVERT}")
