@@ -125,6 +125,19 @@ def test_a_label_is_the_same_in_every_kind_of_file() -> None:
         Classify().settled(some)
 
 
+@pytest.mark.parametrize(("text", "kind"), [(["the boat"], "list"), ({"en": "the boat"}, "dict")])
+def test_a_text_is_no_list(text: Any, kind: str) -> None:
+    some = rows_of(*[LabelledRow({"text": text, "label": "a"}, "a.jsonl:1")] * 2)
+    for read in (Classify().settled, lambda found: examples(Classify(classes=("a", "b")), found)):
+        with pytest.raises(InputError, match=f"a.jsonl:1: column 'text' holds a {kind}, not text"):
+            read(some)
+
+
+def test_a_text_may_be_a_number() -> None:
+    one, other = (examples(Classify(), rows_of({"text": text})) for text in (12, "12"))
+    assert one[0].ids.tolist() == other[0].ids.tolist()
+
+
 def test_a_class_of_one_row_is_refused_unless_it_is_named() -> None:
     some = rows_of(
         *(LabelledRow({"text": "x", "label": label}, f"a.csv:{at}") for at, label in enumerate("aabab船", 2))

@@ -27,9 +27,9 @@ from .fields import (
     missing,
     named_classes,
     spelled,
+    text_in,
     text_of,
     told_apart,
-    value_of,
     where,
 )
 from .pooled import PooledTask
@@ -102,7 +102,7 @@ class ClassTask(PooledTask, LabelledSequences):
         counts: Counter[str] = Counter()
         for row in rows:
             for column in self.columns:
-                value_of(row, column)
+                text_in(row, column)
             label = label_of(row, self.label_field)
             first.setdefault(label, row)
             counts[label] += 1

@@ -35,9 +35,17 @@ def value_of(row: Row, name: str) -> Any:
     return row.fields[name]
 
 
+def text_in(row: Row, name: str) -> str:
+    """The text in a column, or a number as one. Raises InputError for several values, and for none."""
+    value = value_of(row, name)
+    if isinstance(value, list | tuple | Mapping):
+        raise InputError(f"{where(row)}: column {name!r} holds a {type(value).__name__}, not text")
+    return str(value)
+
+
 def side_of(row: Row, name: str) -> str:
     """One text of a pair. Raises InputError when it is empty."""
-    text = str(value_of(row, name))
+    text = text_in(row, name)
     if not text.strip():
         raise InputError(f"{where(row)}: column {name!r} is empty; a pair has text on both sides")
     return text
@@ -94,7 +102,7 @@ def text_of(row: Row, first: str, second: str = "") -> Example:
     """The text of the column `first`, cut to the row's length, or beside that of `second` where there is one."""
     if second:
         return pair_of(row, row.encode(side_of(row, first)), row.encode(side_of(row, second)))
-    return row.vocabulary.single(row.encode(str(value_of(row, first)))[: row.length - 2])
+    return row.vocabulary.single(row.encode(text_in(row, first))[: row.length - 2])
 
 
 def labelled(example: Example, name: str, label: Any) -> Example:
