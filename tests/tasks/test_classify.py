@@ -138,6 +138,12 @@ def test_a_text_may_be_a_number() -> None:
     assert one[0].ids.tolist() == other[0].ids.tolist()
 
 
+@pytest.mark.parametrize("task", ["classify", "pair", "multilabel", "tag"])
+def test_a_class_named_twice_is_refused(task: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{task}.classes names 'a' twice; each class is named once"):
+        task_of(task, {task: {"classes": ("a", "b", "a")}})
+
+
 def test_a_class_of_one_row_is_refused_unless_it_is_named() -> None:
     some = rows_of(
         *(LabelledRow({"text": "x", "label": label}, f"a.csv:{at}") for at, label in enumerate("aabab船", 2))

@@ -26,6 +26,7 @@ from .fields import (
     labelled,
     missing,
     named_classes,
+    refuse_twice,
     spelled,
     text_in,
     text_of,
@@ -52,6 +53,7 @@ class ClassTask(PooledTask, LabelledSequences):
     """How much a row of each class weighs in what is minimised, 1 if not named; `balanced`: all classes weigh alike."""
 
     def __post_init__(self) -> None:
+        refuse_twice(self.classes, self.name)
         if isinstance(self.weights, str):
             if self.weights not in ("", BALANCED):
                 raise RecipeError(f"{self.name}.weights is {BALANCED!r} or a table of numbers, not {self.weights!r}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isnan, nan
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig
 
-from ..errors import InputError
+from ..errors import InputError, RecipeError
 from ..flow import Example, Row
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -140,6 +141,12 @@ def told_apart(counts: Mapping[str, int], first: Mapping[str, Row], column: str,
 def known(classes: tuple[str, ...]) -> str:
     """The classes as a message lists them."""
     return ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+
+
+def refuse_twice(classes: Sequence[str], task: str) -> None:
+    """Raises RecipeError when the settings name a class twice."""
+    if twice := [label for label, times in Counter(classes).items() if times > 1]:
+        raise RecipeError(f"{task}.classes names {twice[0]!r} twice; each class is named once")
 
 
 def classes_of(config: PretrainedConfig) -> tuple[str, ...]:

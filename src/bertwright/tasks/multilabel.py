@@ -27,6 +27,7 @@ from .fields import (
     labelled,
     missing,
     named_classes,
+    refuse_twice,
     refuse_unlabelled,
     spelled,
     text_of,
@@ -56,6 +57,7 @@ class MultiLabel(LabelledSequences):
     pooling: str = ""
 
     def __post_init__(self) -> None:
+        refuse_twice(self.classes, self.name)
         if not 0 < self.threshold < 1:
             raise RecipeError(f"{self.name}.threshold is a probability between 0 and 1, not {self.threshold}")
         if not self.separator:

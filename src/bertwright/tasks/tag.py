@@ -22,7 +22,17 @@ from ..seeds import Draws
 from ..sums import ratio
 from .base import Confusion, LabelledTask, Verdict, Verdicts
 from .entities import completed, entities, matched, of_entities
-from .fields import classes_of, known, named_classes, numbers_first, refuse_unlabelled, spelled, value_of, where
+from .fields import (
+    classes_of,
+    known,
+    named_classes,
+    numbers_first,
+    refuse_twice,
+    refuse_unlabelled,
+    spelled,
+    value_of,
+    where,
+)
 from .lists import list_of
 from .pooled import PooledTask
 from .windows import windows
@@ -45,6 +55,9 @@ class Tag(PooledTask, LabelledTask):
     text_field: str = "tokens"
     label_field: str = "tags"
     classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        refuse_twice(self.classes, self.name)
 
     @classmethod
     def of_config(cls, config: PretrainedConfig) -> Self:
