@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ def test_a_choice_is_answered_with_its_place_and_probabilities(call: Call, pretr
     assert len(answer["probabilities"]) == 3
     assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
     assert answer["probabilities"][answer["predicted"]] == answer["probability"] == max(answer["probabilities"])
+
+
+def test_what_is_written_is_json_whatever_numbers_a_row_has(call: Call, classifier: Path, tmp_path: Path) -> None:
+    odd = [{"text": "The tide.", "year": number, "more": [{"x": number}]} for number in (math.nan, -math.inf, 1.5)]
+    path = runs.write_rows(tmp_path / "a.jsonl", odd)
+    lines = call("predict", classifier, "--input", path).out.splitlines()
+    said = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert [(row["year"], row["more"]) for row in said] == [(x, [{"x": x}]) for x in (None, None, 1.5)]
 
 
 def test_of_several_labels_each_has_a_probability(call: Call, pretrained: Path, tmp_path: Path) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from math import log
 from pathlib import Path
 from typing import Any
 
 import pytest
 import runs
+from samples import tokenizer
 from small_rows import choices, pairs, questions, sentences, several_labels
 
+from bertwright.data.rows import Rows
 from bertwright.run.answering import Answerer
-from bertwright.run.mistakes import KEPT, for_card
-from bertwright.tasks.base import Confusion, Verdicts
+from bertwright.run.mistakes import KEPT, for_card, write
+from bertwright.tasks.base import Confusion, Verdict, Verdicts
 from bertwright.tasks.squad import judged
 
 
@@ -30,6 +33,13 @@ def home(request: pytest.FixtureRequest, pretrained: Path, labelled: Path, base:
 
 def dev_of(base: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (base / "dev with mistakes.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_worst_are_json_whatever_numbers_their_rows_have(tmp_path: Path) -> None:
+    rows = Rows([{"text": "船", "year": math.inf}], tokenizer(), 24)
+    write(tmp_path, Verdicts([Verdict("a", "b", math.nan, 1.0)]), rows)
+    line = json.loads((tmp_path / "worst.jsonl").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert (line["year"], line["probability"], line["loss"]) == (None, None, 1.0)
 
 
 def test_every_row_is_counted_once(home: Path, base: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import chain
 from typing import Annotated
 
@@ -23,8 +22,8 @@ def predict(
     """Label rows with a fine-tuned model."""
     from ..run.answering import Answerer
     from ..text.formats import read_rows
+    from ..text.labelled import line_of
 
     rows = chain.from_iterable(read_rows(file) for file in inputs)
     for row in Answerer(checkpoint, length=length).predict(rows):
-        # A column of a parquet file can hold what JSON has no word for, such as a date.
-        typer.echo(json.dumps(row, ensure_ascii=False, default=str))
+        typer.echo(line_of(row))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -18,6 +17,7 @@ from ..files import write_text
 from ..flow import Row
 from ..tasks.base import Confusion, Verdicts
 from ..tasks.model import Model
+from ..text.labelled import line_of
 from .answers import ROWS_AHEAD, answered
 
 CONFUSION, WORST = "confusion.csv", "worst.jsonl"
@@ -55,8 +55,7 @@ def _worst(verdicts: Verdicts, rows: Sequence[Row]) -> Iterator[str]:
     for at in order[:KEPT]:
         where = getattr(rows[at].fields, "where", f"row {at + 1}")
         said = {name: value for name, value in verdicts.rows[at]._asdict().items() if value is not None}
-        line = {**rows[at].fields, "row": where, **said}
-        yield json.dumps(line, ensure_ascii=False, default=str)
+        yield line_of({**rows[at].fields, "row": where, **said})
 
 
 def for_card(verdicts: Verdicts) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from ..errors import InputError
@@ -32,6 +33,19 @@ def parsed(text: str) -> Any:
     """
     value = json.loads(text)
     return _without_surrogates(value) if _SURROGATE_ESCAPE.search(text) else value
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A row as a line of JSON: null for NaN and infinities, for which it has no word, and text for dates and such."""
+    return json.dumps(_finite(row), ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _without_surrogates(value: Any) -> Any:
