@@ -66,6 +66,20 @@ def test_an_answer_inside_a_token_gets_the_whole_token() -> None:
     assert one.labels["span"] == (first, first + 1)
 
 
+@pytest.mark.parametrize(
+    ("context", "said"), [("\ufeffrain 船", (0, 5)), ("船 rain\u200b", (2, 7)), ("\u200b船 rain", (0, 1))]
+)
+def test_an_answer_whose_edge_the_tokenizer_drops(context: str, said: tuple[int, int]) -> None:
+    cut = examples(TASK, rows_of({"context": context, "answers": answer(context, *said)}, length=10))
+    found = [one.labels["span"] for one in cut if one.labels["span"] != (0, 0)]
+    word = context[slice(*said)].strip("\ufeff\u200b")
+    if word:
+        (place,) = {*found}
+        assert [cut[0].ids[at] for at in place] == [tokenizer().encode(word)[0]] * 2
+    else:
+        assert not found
+
+
 @torch.no_grad()
 def test_the_loss_is_that_of_transformers() -> None:
     """Half of each end's cross-entropy over all tokens of a window."""
@@ -133,7 +147,10 @@ def test_questions_without_an_answer_are_seen() -> None:
     impossible = {"context": "rain", "answers": answer("rain", 0, 4), "is_impossible": True}
     assert Span().settled(rows_of(with_one)).unanswerable is False
     assert Span().settled(rows_of(with_one, without)).unanswerable is True
-    assert Span().settled(rows_of(with_one, impossible)).unanswerable is True
+    for said in (True, 1, "true", "True", "1"):
+        assert Span().settled(rows_of(with_one, {**impossible, "is_impossible": said})).unanswerable is True
+    for said in (False, 0, "false", "", None):
+        assert Span().settled(rows_of(with_one, {**impossible, "is_impossible": said})).unanswerable is False
     assert Span(unanswerable=False).settled(rows_of(with_one, without)).unanswerable is False
     with pytest.raises(InputError, match="no row has an answer in column 'answers'"):
         Span().settled(rows_of(without))

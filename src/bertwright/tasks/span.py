@@ -20,7 +20,7 @@ from ..nn.rounding import in_even_rows
 from ..seeds import Draws
 from ..sums import ratio
 from .base import LabelledTask, Verdict, Verdicts
-from .fields import refuse_unlabelled, side_of, where
+from .fields import refuse_unlabelled, side_of, spelled, where
 from .squad import Answer, answers_of, judged
 from .windows import windows
 
@@ -78,7 +78,8 @@ class Span(LabelledTask):
 
     def _answers(self, row: Row) -> list[Answer] | None:
         """The answers; None where the row does not say."""
-        value = [] if row.fields.get("is_impossible") is True else row.fields.get(self.label_field)
+        impossible = spelled(row.fields.get("is_impossible")).lower() in ("true", "1")
+        value = [] if impossible else row.fields.get(self.label_field)
         if value is None:
             return None
         return answers_of(value, side_of(row, self.context_field), where(row))
@@ -93,7 +94,7 @@ class Span(LabelledTask):
             part = slice(window.start, window.end)
             known: dict[str, Any] = {"from": len(question) + 2, "places": places[part]}
             if answers is not None:
-                known[self.name] = _inside(answers[:1], places[part], len(question) + 2)
+                known[self.name] = _inside(*_kept(answers, places), places[part], len(question) + 2)
             yield item.vocabulary.pair(question, ids[part], **known)
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
@@ -198,13 +199,20 @@ class Span(LabelledTask):
         return {"predicted": text, "start": start, "end": end, "probability": _share(scores, 0)}
 
 
-def _inside(answers: Sequence[Answer], places: np.ndarray, first: int) -> tuple[int, int]:
-    """The answer's first and last token in a window's ids, whose context begins at `first`; where not, [CLS] twice."""
-    if not answers or not len(places) or answers[0].start < places[0, 0] or answers[0].end > places[-1, 1]:
+def _kept(answers: Sequence[Answer], places: np.ndarray) -> tuple[int, int]:
+    """Between which characters the first answer stands, as far as a context's tokens reach; 0 twice where nowhere."""
+    if not answers or not len(places):
         return 0, 0
-    start = int(np.searchsorted(places[:, 1], answers[0].start, side="right"))
-    end = int(np.searchsorted(places[:, 0], answers[0].end, side="left")) - 1
-    return (first + start, first + end) if start <= end else (0, 0)
+    return max(answers[0].start, int(places[0, 0])), min(answers[0].end, int(places[-1, 1]))
+
+
+def _inside(start: int, end: int, places: np.ndarray, first: int) -> tuple[int, int]:
+    """The answer's first and last token in a window's ids, whose context begins at `first`; where not, [CLS] twice."""
+    if start >= end or start < places[0, 0] or end > places[-1, 1]:
+        return 0, 0
+    begin = int(np.searchsorted(places[:, 1], start, side="right"))
+    last = int(np.searchsorted(places[:, 0], end, side="left")) - 1
+    return (first + begin, first + last) if begin <= last else (0, 0)
 
 
 def _by_window(scores: Tensor, batch: Batch) -> Tensor:
