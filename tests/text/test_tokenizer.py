@@ -143,6 +143,17 @@ def test_special_tokens_in_text_are_plain_characters(plain: Tokenizer) -> None:
     assert plain.encode_with_special("river").tolist() == plain.encode("river").tolist()
 
 
+def test_special_tokens_that_a_model_knows_are_plain_characters_too() -> None:
+    own = unigram(["▁", *"[]MASKEP", "tide"])
+    text = "a [MASK] b[SEP] tide"
+    assert [own.token(id) for id in own.encode(text)] == [*"▁", "[UNK]", *"▁[MASK]▁", "[UNK]", *"[SEP]▁", "tide"]
+    ids, places = own.locate(text)
+    (words, _), (batch,) = own.encode_words([text])[0], own.encode_batch([text])
+    assert ids.tolist() == words.tolist() == batch.tolist() == own.encode(text).tolist()
+    assert [text[a:b] for a, b in places[3:9]] == [*"[MASK]"]
+    assert own.vocabulary.mask in own.encode_with_special(text)
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_places_hold_the_marks_that_the_tokenizer_drops(tokenizer: Tokenizer, form: str) -> None:
     for one in (tokenizer, unigram(["▁", *"Сторймуиइलािदहन्ी"])):

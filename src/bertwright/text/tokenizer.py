@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,12 +102,12 @@ class Tokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """Ids [n], int64, without special tokens; a literal "[MASK]" in the text is plain characters."""
-        return np.array(self._backend.encode(text, add_special_tokens=False).ids, np.int64)
+        return np.array(self._plain.encode(text, add_special_tokens=False).ids, np.int64)
 
     def locate(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids of `encode` [n], and between which characters of the text each stands [n, 2]: without white space,
         and with the marks on its last character that the tokenizer drops."""
-        encoding = self._backend.encode(text, add_special_tokens=False)
+        encoding = self._plain.encode(text, add_special_tokens=False)
         places = np.array(encoding.offsets, np.int64).reshape(-1, 2)
         for place, following in zip(places, np.append(places[:, 0], len(text))[1:], strict=True):
             while place[0] < place[1] and text[place[0]].isspace():
@@ -118,12 +118,12 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """`encode` for many texts at once, on all cores."""
-        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.int64) for encoding in encodings]
 
     def encode_words(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each text its ids [n], as `encode` has them, and of which word each is [n], as the tokenizer cuts."""
-        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self._plain.encode_batch(list(texts), add_special_tokens=False)
         # What was cut out before words were has none, and is one of its own.
         words = [[-at - 1 if word is None else word for at, word in enumerate(e.word_ids)] for e in encodings]
         return [(np.array(e.ids, np.int64), np.array(of, np.int64)) for e, of in zip(encodings, words, strict=True)]
@@ -154,6 +154,18 @@ class Tokenizer:
         return tokenizer
 
     @cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        """What takes the name of a special token for its characters."""
+        special = {*self.vocabulary.special} - {self.vocabulary.unk}
+        names = [self.token(id) for id in special]
+        said = self._backend.encode_batch(names, add_special_tokens=False)
+        if special.isdisjoint(id for one in said for id in one.ids):
+            return self._backend
+        backend = tokenizers.Tokenizer.from_str(_unreachable(json.loads(self._content), names))
+        backend.encode_special_tokens = True
+        return backend
+
+    @cached_property
     def _parsing(self) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_str(self._content)
 
@@ -165,6 +177,19 @@ def _special_names(backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> 
         found = ", ".join(sorted(t.content for t in backend.get_added_tokens_decoder().values() if t.special)) or "none"
         raise InputError(f"the tokenizer has no {', '.join(missing)} token, which an encoder needs; it has {found}")
     return names
+
+
+def _unreachable(content: dict[str, Any], names: Collection[str]) -> str:
+    """A tokenizer's content whose model finds none of the names in a text: its entries are called otherwise."""
+    entries, model = content["model"]["vocab"], content["model"]
+    known = {*names} & ({*entries} if isinstance(entries, dict) else {entry for entry, _ in entries})
+    called = {name: f"\ufdd0{name}" for name in known - {model.get("unk_token")}}
+    if isinstance(entries, dict):
+        model["vocab"] = {called.get(entry, entry): number for entry, number in entries.items()}
+    else:
+        model["vocab"] = [[called.get(entry, entry), score] for entry, score in entries]
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in called]
+    return json.dumps(content)
 
 
 def _name_of(value: Any) -> str:
