@@ -66,6 +66,14 @@ def test_lists_may_be_spelled_out_as_tables_have_them(spell: Callable[[list[str]
     assert (one.ids.tolist(), one.labels["tag"].tolist()) == (other.ids.tolist(), other.labels["tag"].tolist())
 
 
+def test_a_line_of_text_is_tagged_by_its_words() -> None:
+    one, other = rows_of({"text": "the boat  船", "tags": None}, {"tokens": ["the", "boat", "船"]})
+    cut = [list(Tag(classes=NER).examples(row, np.random.default_rng(0))) for row in (one, other)]
+    assert cut[0][0].ids.tolist() == cut[1][0].ids.tolist()
+    with pytest.raises(InputError, match=r"column 'tokens' is missing or empty; the columns are words$"):
+        examples(Tag(classes=NER), rows_of({"words": "the boat", "tags": None}))
+
+
 @pytest.mark.parametrize("text", ["[ laughter ]", "[noise] the boat [noise]", "[noise]", "the [boat, 船]"])
 def test_brackets_in_a_text_are_no_list(text: str) -> None:
     tags = " ".join("O" for _ in text.split())

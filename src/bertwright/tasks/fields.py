@@ -30,9 +30,8 @@ def missing(value: Any) -> bool:
 def value_of(row: Row, name: str) -> Any:
     """What stands in a column. Raises InputError when nothing does."""
     if missing(row.fields.get(name)):
-        raise InputError(
-            f"{where(row)}: column {name!r} is missing or empty; the columns are {', '.join(map(str, row.fields))}"
-        )
+        columns = ", ".join(str(column) for column, value in row.fields.items() if not missing(value)) or "none"
+        raise InputError(f"{where(row)}: column {name!r} is missing or empty; the columns are {columns}")
     return row.fields[name]
 
 

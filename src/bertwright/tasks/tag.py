@@ -42,7 +42,8 @@ from .windows import windows
 class Tag(PooledTask, LabelledTask):
     """One tag a token, predicted from its first piece (Devlin et al., NAACL 2019, section 5.3).
 
-    `text_field` holds the tokens and `label_field` as many tags, both lists or texts with spaces between. A sentence
+    `text_field` holds the tokens and `label_field` as many tags, both lists or texts with spaces between; where
+    there are no tokens they are the words of a column `text`. A sentence
     that is longer than a sequence goes in windows, a quarter of each shared with its neighbour; each token is tagged
     once. A token of which the tokenizer keeps nothing becomes [UNK], so that every token has a tag.
     """
@@ -95,7 +96,8 @@ class Tag(PooledTask, LabelledTask):
             yield dataclasses.replace(item.vocabulary.single(ids[window.start : window.end]), labels=known)
 
     def _tokens(self, row: Row) -> list[str]:
-        return [*map(str, list_of(row, self.text_field, value_of(row, self.text_field)))]
+        name = "text" if self.text_field not in row.fields and "text" in row.fields else self.text_field
+        return [*map(str, list_of(row, name, value_of(row, name)))]
 
     def _tags(self, row: Row, value: Any) -> list[str]:
         tags, tokens = [*map(spelled, list_of(row, self.label_field, value))], self._tokens(row)
