@@ -149,6 +149,25 @@ def test_rows_from_standard_input(pack: Callable[[bytes], bytes], monkeypatch: p
     assert list(read_rows("-")) == ROWS
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("kind", [".csv", ".tsv", ".json", ".parquet"])
+def test_tables_and_lists_from_standard_input(
+    kind: str, pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = pack((WRITERS | {".json": lambda rows: json.dumps(rows, indent=1).encode()})[kind](ROWS))
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content)))
+    assert list(read_rows("-")) == ROWS
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content)))
+    corpus = Corpus(sources=find_sources(["-"], spool=tmp_path))
+    assert [document.text for document in corpus.documents(Tally())] == [row["text"] for row in ROWS]
+
+
+@pytest.mark.parametrize("line", ["[Illustration]", "a word, text, and more", "text", "[1]", "no\ttable"])
+def test_lines_that_only_look_like_rows_are_text(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(line.encode())))
+    assert list(read_rows("-")) == [{"text": line}]
+
+
 def test_a_line_of_text_is_a_row(tmp_path: Path) -> None:
     rows = list(read_rows(write(tmp_path / "a.txt", "one\r\n\n two\n")))
     assert rows == [{"text": "one"}, {"text": " two"}]

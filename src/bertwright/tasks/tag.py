@@ -42,10 +42,10 @@ from .windows import windows
 class Tag(PooledTask, LabelledTask):
     """One tag a token, predicted from its first piece (Devlin et al., NAACL 2019, section 5.3).
 
-    `text_field` holds the tokens and `label_field` as many tags, both lists or texts with spaces between; where
-    there are no tokens they are the words of a column `text`. A sentence
-    that is longer than a sequence goes in windows, a quarter of each shared with its neighbour; each token is tagged
-    once. A token of which the tokenizer keeps nothing becomes [UNK], so that every token has a tag.
+    `text_field` holds the tokens and `label_field` as many tags, both lists or texts with spaces between; where there
+    are no tokens they are the words of a column `text`. A sentence that is longer than a sequence goes in windows, a
+    quarter of each shared with its neighbour; each token is tagged once. A token of which the tokenizer keeps nothing
+    becomes [UNK], so that every token has a tag.
     """
 
     hf_class = "TokenClassification"

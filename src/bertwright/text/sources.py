@@ -44,7 +44,7 @@ class Source:
     path: Path | None
     """None for standard input and for a Hub data set."""
     kind: str
-    """txt, jsonl, csv, tsv, parquet, hf, or "" for standard input that is read as it comes."""
+    """txt, jsonl, csv, tsv, parquet, json, hf, or "" for standard input that is read as it comes."""
     packing: str = ""
     """gz, zst or "" for none."""
     named: bool = True
@@ -198,9 +198,22 @@ def opened(source: Source) -> Iterator[tuple[io.BufferedReader, io.BufferedReade
 
 
 def kind_of(stream: io.BufferedReader) -> str:
-    """The kind of a stream without a name: JSON lines begin with a brace, anything else is text."""
-    head = stream.peek(4).removeprefix(b"\xef\xbb\xbf")
-    return "parquet" if head.startswith(b"PAR1") else "jsonl" if head.lstrip()[:1] == b"{" else "txt"
+    """The kind of a stream without a name; what is none of these is text.
+
+    JSON lines begin with a brace, a list of rows with a bracket before that, and the first line of a table names a
+    column `text` or `tokens` beside others.
+    """
+    head = stream.peek(_HEAD).removeprefix(b"\xef\xbb\xbf")
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if rows := re.match(rb"\s*(\[\s*)?\{", head):
+        return "json" if rows[1] else "jsonl"
+    first = head.partition(b"\n")[0].rstrip(b"\r")
+    for kind, between in (("tsv", b"\t"), ("csv", b",")):
+        names = [name.strip(b'"') for name in first.split(between)]
+        if len(names) > 1 and not {b"text", b"tokens"}.isdisjoint(names):
+            return kind
+    return "txt"
 
 
 @contextmanager
