@@ -190,6 +190,12 @@ def test_a_finished_model_refuses_rows_in_one_line_too(call: Call, classifier: P
     assert_refused(call("predict", classifier, "--input", nothing), f"{nothing}:2: column 'text' is missing or empty")
 
 
+def test_columns_called_as_the_answer_are_not_overwritten(call: Call, classifier: Path, tmp_path: Path) -> None:
+    path = runs.write_rows(tmp_path / "a.jsonl", [{"text": "The tide.", "predicted": "mine"}])
+    called = call("predict", classifier, "--input", path)
+    assert_refused(called, f"{path}:1: column 'predicted' has the name of a part of the answer (predicted, probability")
+
+
 def test_text_too_small_for_pairs_is_one_line_and_two(call: Call, tmp_path: Path) -> None:
     alone = runs.make_store(tmp_path, runs.documents(1))
     called = call("pretrain", alone, "--objective", "mlm+ssp", "--size", "tiny", "--out", tmp_path / "run")

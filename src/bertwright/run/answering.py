@@ -76,7 +76,8 @@ class Answerer:
     def predict(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Each row with what the model says of it, in order; a few thousand rows are held at a time.
 
-        Raises RecipeError when the model's task is not one on rows.
+        Raises RecipeError when the model's task is not one on rows, and InputError for a row with a column that is
+        called as a part of the answer.
         """
         parts = [part for part, _ in self.task.answering(self.model.head)]
         if not parts:
@@ -86,6 +87,7 @@ class Answerer:
             unlabelled = [without(one, parts[0].answer_field) for one in fields]
             asked = Rows(unlabelled, self.tokenizer, self.length)
             for row, answer in zip(fields, answered(self.model, asked, self.precision, MICRO_TOKENS), strict=True):
+                _refuse_taken(row, answer)
                 yield {**row, **answer}
 
     def evaluate_rows(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -142,6 +144,15 @@ class Answerer:
 
     def _batch(self, group: Sequence[Example]) -> Batch:
         return pack(group, self.tokenizer.vocabulary).to(device())
+
+
+def _refuse_taken(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    """Raises InputError for a row with a column that the answer would overwrite."""
+    if taken := answer.keys() & row.keys():
+        raise InputError(
+            f"{getattr(row, 'where', 'a row')}: column {min(taken)!r} has the name of a part of the answer "
+            f"({', '.join(answer)}); call it otherwise"
+        )
 
 
 def filler(checkpoint: str) -> Answerer:
