@@ -14,7 +14,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ..data.leaks import Leak
@@ -34,10 +36,10 @@ class Terminal:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            BarColumn(16, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            _Measures(),
             console=self._console,
         )
         self._bars: dict[str, Any] = {}
@@ -79,6 +81,13 @@ class Terminal:
         self._last = now
         of = f" of {total:,}" if total else ""
         self.say(f"{stage}: {done:,}{of}  {numbers}".rstrip())
+
+
+class _Measures(ProgressColumn):
+    """What a step measured, in the room that the other columns leave: the only one that gives way."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["numbers"], no_wrap=True, overflow="ellipsis")
 
 
 @contextmanager
