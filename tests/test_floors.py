@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "bertwright"
 FLOORS = (
-    {"flow", "errors", "files", "openmp", "sums", "seeds", "named"},
+    {"amounts", "flow", "errors", "files", "openmp", "sums", "seeds", "named"},
     {"text"},
     {"data"},
     {"nn"},

@@ -29,6 +29,7 @@ from .fitting import fitted
 from .footing import footing
 from .provenance import Provenance, descent, versions
 from .record import RunFolder
+from .rows_read import rows_read
 from .sources import Source, open_source
 from .spec import SCRATCH, Recipe, seconds
 from .start import Start, begin, write_words
@@ -58,7 +59,7 @@ def _run(recipe: Recipe, folder: RunFolder, show: Show, stop: Stop, start: Start
     training = _prepared(recipe, folder, show, start)
     show.say(training.provenance.sentence())
     show.say(draw(training.provenance.tensors))
-    for line in footing(training.recipe, recipe, keeps_memory):
+    for line in (*rows_read(training.recipe, training.source), *footing(training.recipe, recipe, keeps_memory)):
         show.say(line)
     if recipe.encoder.start == SCRATCH and (warning := laws.warning(recipe.encoder.init)):
         show.say(f"Warning: {warning}.")

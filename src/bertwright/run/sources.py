@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.feed import Feed, once
-from ..data.plan import Plan, in_order
+from ..data.plan import Cut, Plan, in_order
 from ..data.rows import Rows
+from ..data.shortened import Shortening
 from ..data.stages import Stages, growing
 from ..data.store import Part, TokenStore
 from ..encoders.exchange import Checkpoint
@@ -39,6 +40,8 @@ class Source:
     tokenizer: Tokenizer
     items: Callable[[int], Sequence[Any]]
     """What examples of at most a length are cut from, by that length."""
+    cut: Cut[Any]
+    """The task's cutting of examples, which on rows knows those that it shortened."""
     chunk_items: int
     heldout: Callable[[int], Iterator[Batch]]
     """In forward passes of so many tokens, labelled the same way each time; nothing when no data is held out."""
@@ -69,7 +72,7 @@ class Source:
         asked = recipe.seed, tuple(stages)
         if asked not in self._plans:
             self._plans.clear()
-            plan = Stages(self.items, self.task.examples, stages, seed=recipe.seed, chunk_items=self.chunk_items)
+            plan = Stages(self.items, self.cut, stages, seed=recipe.seed, chunk_items=self.chunk_items)
             self._plans[asked] = plan
         return self._plans[asked]
 
@@ -108,6 +111,7 @@ def _store(recipe: Recipe, task: Task) -> Source:
         task=task,
         tokenizer=store.tokenizer,
         items=store.train.documents,
+        cut=task.examples,
         chunk_items=chunk_items(store),
         heldout=batches,
         facts={"store": store.fingerprint, "tokenizer": store.tokenizer.fingerprint, "tokens": store.train.tokens},
@@ -184,6 +188,7 @@ def _rows(recipe: Recipe, task: Task) -> Source:
         task=task,
         tokenizer=tokenizer,
         items=lambda length: train,
+        cut=Shortening(task.examples),
         chunk_items=16_384,
         heldout=batches,
         facts={**facts, "length": recipe.data.length, "rows": len(train), "dev_rows": dev_rows},

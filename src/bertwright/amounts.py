@@ -1,0 +1,8 @@
+"""Numbers of things, as people read them."""
+
+from __future__ import annotations
+
+
+def amount(number: int, thing: str, things: str = "") -> str:
+    """`1 row`, `1,021 rows`; `things` where it is not `thing` with an s."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
