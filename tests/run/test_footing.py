@@ -41,13 +41,26 @@ def test_a_run_says_what_it_runs_on(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({"train__budget": "0.2s"}, r"[\d,]+ steps fill 0.2s at the present pace\."), ({}, r"1\d steps in all\.")],
+    [({"train__budget": "0.2s"}, r"[\d,]+ steps? fills? 0.2s at the present pace\."), ({}, r"1\d steps in all\.")],
 )
 def test_a_run_says_how_long_it_is(pretrained: Path, tmp_path: Path, asked: dict[str, object], said: str) -> None:
     watcher = runs.Watcher()
     rows = runs.write_rows(tmp_path / "train.jsonl", runs.rows(36, seed=3))
     runs.done(runs.finetuning(pretrained, rows, tmp_path / "run", **{"train__steps": None, **asked}), watcher)
     assert [line for line in watcher.said if re.fullmatch(said, line)]
+
+
+def test_a_run_that_goes_on_says_where_its_length_comes_from(store: Path, tmp_path: Path) -> None:
+    """Nothing is measured then."""
+    tables = runs.pretraining(store, tmp_path / "run", train__steps=None, train__budget="0.3s", save__every=1)
+    with pytest.raises(runs.Killed):
+        runs.done(tables, runs.killed_at(1))
+    steps = Recipe.read(tmp_path / "run" / "recipe.toml").train.steps
+    watcher = runs.Watcher()
+    runs.done(tables, watcher)
+    unit = "step" if steps == 1 else "steps"
+    assert f"{steps} {unit} in all, as settled from 0.3s when the run began." in watcher.said
+    assert not [line for line in watcher.said if "at the present pace" in line]
 
 
 def test_without_a_compiler_it_says_so_and_runs_as_written(

@@ -56,10 +56,13 @@ def _run(recipe: Recipe, folder: RunFolder, show: Show, stop: Stop, start: Start
     if folder.finished:
         show.say(f"{folder.home} is finished; nothing to do.")
         return folder.home
+    began_before = folder.resolved() is not None
     training = _prepared(recipe, folder, show, start)
     show.say(training.provenance.sentence())
     show.say(draw(training.provenance.tensors))
-    for line in (*rows_read(training.recipe, training.source), *footing(training.recipe, recipe, keeps_memory)):
+    for line in rows_read(training.recipe, training.source):
+        show.say(line)
+    for line in footing(training.recipe, recipe, keeps_memory, began_before):
         show.say(line)
     if recipe.encoder.start == SCRATCH and (warning := laws.warning(recipe.encoder.init)):
         show.say(f"Warning: {warning}.")
