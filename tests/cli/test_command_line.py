@@ -231,6 +231,23 @@ def test_columns_of_other_names(call: Call, pretrained: Path, tmp_path: Path) ->
         assert "accuracy" in called.out
 
 
+def test_a_model_answers_for_columns_of_other_names(
+    call: Call, classifier: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    made = [{"review": row["text"], "stars": row["label"]} for row in runs.rows(16, seed=5)]
+    path = runs.write_rows(tmp_path / "others.csv", made)
+    plain = runs.write_rows(tmp_path / "plain.csv", runs.rows(16, seed=5))
+    said = call("predict", classifier, "--input", path, "--text-field", "review")
+    same = [json.loads(line)["probability"] for line in call("predict", classifier, "--input", plain).out.splitlines()]
+    assert [json.loads(line)["probability"] for line in said.out.splitlines()] == same
+    fields = ("--text-field", "review", "--label-field", "stars")
+    judged = call("evaluate", classifier, "--input", path, *fields)
+    assert judged == call("evaluate", classifier, "--input", plain)
+    refused = call("evaluate", pretrained, "--store", "store", *fields)
+    assert (refused.status, refused.out) == (2, "")
+    assert "--text-field and --label-field are of labelled rows, --input" in refused.err
+
+
 def test_predictions_are_lines_of_json(call: Call, classifier: Path, tmp_path: Path) -> None:
     first = runs.write_rows(tmp_path / "first.csv", [{"id": "1", "text": "The tide."}, {"id": "2", "text": "Сосед."}])
     (tmp_path / "second.txt").write_text("The crew again.\n\nСадовник весной.\n", encoding="utf-8")

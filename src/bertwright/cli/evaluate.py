@@ -20,6 +20,8 @@ def evaluate(
         str | None, typer.Option(help="A token store: its held-out part is used, with fixed masks.")
     ] = None,
     inputs: Annotated[list[str] | None, typer.Option("--input", help="Labelled rows; repeatable.")] = None,
+    text_field: options.LearnedTextField = None,
+    label_field: options.LearnedLabelField = None,
     minimal_pairs: Annotated[
         list[str] | None, typer.Option(help="Rows with a good and a bad sentence, as in BLiMP; repeatable.")
     ] = None,
@@ -40,6 +42,10 @@ def evaluate(
         raise RecipeError(
             "evaluate takes one of --store, for a model of text, --input, for a model of rows, and --minimal-pairs"
         )
+    named = {"text_field": text_field, "label_field": label_field}
+    columns = {name: column for name, column in named.items() if column}
+    if columns and not inputs:
+        raise RecipeError("--text-field and --label-field are of labelled rows, --input")
     from ..text.formats import read_rows
     from .terminal import print_report
 
@@ -49,7 +55,7 @@ def evaluate(
         return
     from ..run.answering import Answerer
 
-    answerer = Answerer(checkpoint, length=length)
+    answerer = Answerer(checkpoint, length=length, columns=columns)
     if store:
         report = answerer.evaluate_store(store, examples)
     else:

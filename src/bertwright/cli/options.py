@@ -54,5 +54,12 @@ LearnedLength = Annotated[
 Freeze = Annotated[str | None, typer.Option(help="What does not train: encoder, embeddings, or a number of layers.")]
 Init = Annotated[str | None, typer.Option(help="The law of drawing random weights: paper, local, normal or zeros.")]
 Examples = Annotated[int, typer.Option(min=0, help="How many held-out examples; 0: all.")]
+LearnedTextField = Annotated[
+    str | None, typer.Option("--text-field", help="The column of the text; by default as in the rows it learned from.")
+]
+LearnedLabelField = Annotated[
+    str | None,
+    typer.Option("--label-field", help="The column of the label; by default as in the rows it learned from."),
+]
 TextField = Annotated[str | None, typer.Option(help="The column of the text; text by default.")]
 LabelField = Annotated[str | None, typer.Option(help="The column of the label; label by default.")]

@@ -16,6 +16,7 @@ def predict(
         list[str],
         typer.Option("--input", help="Rows to label: .jsonl .csv .tsv .parquet .txt .conll .json, or -; repeatable."),
     ],
+    text_field: options.LearnedTextField = None,
     length: options.LearnedLength = None,
     debug: options.Debug = False,
 ) -> None:
@@ -25,5 +26,6 @@ def predict(
     from ..text.labelled import line_of
 
     rows = chain.from_iterable(read_rows(file) for file in inputs)
-    for row in Answerer(checkpoint, length=length).predict(rows):
+    columns = {"text_field": text_field} if text_field else {}
+    for row in Answerer(checkpoint, length=length, columns=columns).predict(rows):
         typer.echo(line_of(row))

@@ -27,7 +27,7 @@ from ..text.tokenizer import Tokenizer
 from ..train.loop import measure
 from ..train.precision import device, products_in, resolve
 from .answers import ROWS_AHEAD, answered, graded, without
-from .choose import task_of
+from .choose import task_of, with_columns
 from .provenance import Provenance
 from .sources import EVALUATION_SEED, check_rows, labelled_once, store_examples
 from .spec import MICRO_TOKENS, SHORTEST
@@ -39,17 +39,25 @@ class Answerer:
     """A checkpoint with its head, ready to answer.
 
     `length` is the longest sequence: that of the rows it learned from where it is not given, else 128.
-    `task` is asked of the checkpoint itself when it is not given. Raises CheckpointError when the checkpoint has no
-    head for the task, and RecipeError for a length that it cannot read.
+    `task` is asked of the checkpoint itself when it is not given; `columns` are its settings that name columns of rows,
+    where these are called otherwise than those it learned from. Raises CheckpointError when the checkpoint has no head
+    for the task, and RecipeError for a length that it cannot read, or a column that its task does not.
     """
 
     def __init__(
-        self, checkpoint: str, task: Task | None = None, length: int | None = None, precision: str = "auto"
+        self,
+        checkpoint: str,
+        task: Task | None = None,
+        length: int | None = None,
+        precision: str = "auto",
+        columns: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = checkpoint_folder(checkpoint)
         self.tokenizer = Tokenizer.load(self.folder)
         source = Checkpoint.open(self.folder)
         self.task = task or task_of_checkpoint(source)
+        if columns:
+            self.task = with_columns(self.task, columns)
         self.model = Model(Encoder.from_pretrained(self.folder), self.task)
         if missing := source.load_into(self.model.head, hf_names(self.model.head)).missing:
             found = ", ".join(source.config.architectures or ["nothing with a name"])

@@ -105,6 +105,15 @@ def settings_of(name: str, task: Task) -> dict[str, Mapping[str, Any]]:
     return {**parts, WEIGHTS: dict(zip(files, task.weights, strict=True))}
 
 
+def with_columns(task: Task, columns: Mapping[str, str]) -> Task:
+    """The task as it reads rows whose columns have other names, by `text_field` and its like; of a sum, its first part.
+
+    Raises RecipeError where that has no such setting.
+    """
+    settings, first = settings_of(task.name, task), file_names(task.name)[0]
+    return task_of(task.name, {**settings, first: {**settings[first], **columns}})
+
+
 def own_files(name: str) -> list[Path]:
     """The files of a person's own that a task's name mentions."""
     return [Path(one.partition(":")[0]) for one in name.split("+") if ".py" in one]
