@@ -192,6 +192,14 @@ def test_marks_and_line_ends_of_other_systems(tmp_path: Path) -> None:
     assert list(read_rows(bom)) == [{"text": "one\ntwo", "label": "1"}]
 
 
+def test_tables_with_semicolons(tmp_path: Path) -> None:
+    """As spreadsheets write them in many countries; a first line with a comma in it decides for commas."""
+    path = write(tmp_path / "a.csv", '"text";label\n"one; two";1,5\nthree, four;2\n')
+    assert list(read_rows(path)) == [{"text": "one; two", "label": "1,5"}, {"text": "three, four", "label": "2"}]
+    path = write(tmp_path / "b.csv", "text,a;b\none;two,3\n")
+    assert list(read_rows(path)) == [{"text": "one;two", "a;b": "3"}]
+
+
 def test_bytes_that_are_not_utf8_are_replaced_and_counted_or_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", f"{ENGLISH}\n".encode() + b"caf\xe9 and na\xefve \xff\xfe\n" + RUSSIAN.encode())
     tally = Tally()

@@ -22,8 +22,13 @@ Fields = tuple[int, list[str]]
 
 
 def from_csv(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
-    """Rows of a table with commas. Raises InputError for a row of another width, and for quotes that do not close."""
-    return _named(_with_commas(read, name), name)
+    """Rows of a table with commas, or with semicolons where its first line has these and no comma.
+
+    Raises InputError for a row of another width, and for quotes that do not close.
+    """
+    first = next(read, "")
+    delimiter = ";" if ";" in first and "," not in first else ","  # As spreadsheets write it where 1,5 is a number.
+    return _named(_parted(chain([first], read), name, delimiter), name)
 
 
 def from_tsv(read: Iterator[str], name: str) -> Iterator[LabelledRow]:
@@ -47,8 +52,8 @@ def _named(rows: Iterator[Fields], name: str) -> Iterator[LabelledRow]:
         yield LabelledRow(dict(zip(columns, row, strict=True)), f"{name}:{number}")
 
 
-def _with_commas(read: Iterator[str], name: str) -> Iterator[Fields]:
-    reader = _reader(read, ",")
+def _parted(read: Iterator[str], name: str, delimiter: str) -> Iterator[Fields]:
+    reader = _reader(read, delimiter)
     try:
         for row in reader:
             if row:
