@@ -304,6 +304,7 @@ def test_differences_name_both_sides() -> None:
         "train.lr": "train.lr: 1.0 here, 2.0 there",
     }
     assert differences(of(train__steps=5), of()) == {"train.steps": "train.steps: 5 here, unset there"}
+    assert differences(of(data__store="s"), of()) == {"data.store": "data.store: s here, unset there"}
     assert differences(of(), of()) == {}
 
 

@@ -198,6 +198,20 @@ def test_another_recipe_is_refused(tables: dict[str, Any], finished: bool, refus
     assert "choose another --out" in said
 
 
+def test_a_run_that_differs_in_much_is_told_apart_in_a_line(
+    tables: dict[str, Any], pretrained: Path, labelled: Path, refused: Refused
+) -> None:
+    killed(tables, 5)
+    home = Path(tables["out"])
+    begun, now = tables["task"], "classify"
+    said = refused(runs.finetuning(pretrained, labelled, home), RunError)
+    assert said == f"{home} holds another run ({now} here, {begun} there); choose another --out, or remove it"
+    many = {"seed": 7, "data": {**tables["data"], "length": 16}, "encoder": {**tables["encoder"], "init": "normal"}}
+    said = refused({**tables, **many, "train": {**tables["train"], "clip": 0.5, "warmup": 0.2}}, RunError)
+    assert said.count(" here, ") == 3
+    assert "; and 2 more); choose another --out" in said
+
+
 def test_a_folder_with_something_else_is_refused(tables: dict[str, Any], refused: Refused) -> None:
     home = Path(tables["out"])
     home.mkdir()

@@ -38,6 +38,8 @@ RAW = "raw.safetensors"
 BUFFERS = "buffers.safetensors"
 WINDOW = "window.safetensors"
 STATE = "state.json"
+_TOLD = 3
+"""How many of the settings are named in which another run differs."""
 _HOW_LONG = {"train.steps", "train.epochs", "train.budget"}
 
 
@@ -57,9 +59,7 @@ class RunFolder:
         if path.is_file():
             differ = differences(asked, Recipe.of(load(path)))
             if asked != self.resolved() and differ.keys() - (_HOW_LONG if asked.train.steps else set()):
-                raise RunError(
-                    f"{self.home} holds another run ({'; '.join(differ.values())}); choose another --out, or remove it"
-                )
+                raise RunError(f"{self.home} holds another run ({_brief(differ)}); choose another --out, or remove it")
         elif self.home.exists() and not _is_blank(self.home):
             raise RunError(f"{self.home} exists and is not a run; choose another --out")
 
@@ -190,6 +190,14 @@ class RunFolder:
         kept = [json.dumps(line, ensure_ascii=False) + "\n" for line in self.metrics() if line["step"] <= step]
         with _writing(self.home):
             write_text(self.home / "metrics.jsonl", "".join(kept))
+
+
+def _brief(differ: Mapping[str, str]) -> str:
+    """How another run differs: by its task, from which the rest follows, or by the first of its settings."""
+    if "task" in differ:
+        return differ["task"].removeprefix("task: ")
+    shown, more = [*differ.values()][:_TOLD], len(differ) - _TOLD
+    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 
 
 def _is_blank(home: Path) -> bool:

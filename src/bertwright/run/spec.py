@@ -223,10 +223,14 @@ def seconds(budget: str) -> float:
 
 
 def differences(mine: Recipe, theirs: Recipe) -> dict[str, str]:
-    """The settings that differ, as `train.lr`: `train.lr: 0.001 here, 0.002 there`."""
+    """The settings that differ, as `train.lr`: `train.lr: 0.001 here, 0.002 there`; what is empty is unset."""
     here, there = _flat(mine.tables()), _flat(theirs.tables())
     keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
-    return {key: f"{key}: {here.get(key, 'unset')} here, {there.get(key, 'unset')} there" for key in keys}
+    return {key: f"{key}: {_shown(here.get(key))} here, {_shown(there.get(key))} there" for key in keys}
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value in (None, "", [], {}) else str(value)
 
 
 def _value(text: str) -> Any:
