@@ -237,7 +237,10 @@ def test_inspecting_a_run_that_has_not_finished(store: Path, tmp_path: Path) -> 
         inspected(str(tmp_path / "run"))
     with pytest.raises(runs.Killed):
         runs.done(tables, runs.killed_at(5))
-    assert inspected(str(tmp_path / "run")).facts["step"] == 4
+    found = inspected(str(tmp_path / "run"))
+    assert (found.facts["step"], found.facts["finished"]) == (4, False)
+    assert found.text.splitlines()[-1] == "not finished, 4 of 6 steps done; the command it was begun with goes on."
+    assert "not finished" not in inspected(str(runs.done(tables))).text
 
 
 def test_inspecting_a_plain_folder_of_transformers(tmp_path: Path) -> None:

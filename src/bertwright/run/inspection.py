@@ -7,12 +7,14 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..amounts import amount
 from ..data.describe import describe
 from ..data.store import TokenStore
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
 from .drawing import draw
 from .provenance import Provenance, millions
+from .spec import Recipe
 
 
 class Inspected(NamedTuple):
@@ -33,7 +35,23 @@ def inspected(path: str) -> Inspected:
     folder = checkpoint_folder(path)
     source = Checkpoint.open(folder)
     record = Provenance.read(folder)
-    return _foreign(source) if record is None else _ours(folder, source, record)
+    if record is None:
+        return _foreign(source)
+    found = _ours(folder, source, record)
+    return (
+        found if (home := _unfinished(path)) is None else found.with_more(_how_far(home, record.step), finished=False)
+    )
+
+
+def _unfinished(path: str) -> Path | None:
+    """The folder of a run that has no model yet."""
+    home = Path(path)
+    return home if (home / "recipe.toml").is_file() and not (home / "model" / "config.json").is_file() else None
+
+
+def _how_far(home: Path, step: int) -> str:
+    steps = Recipe.read(home / "recipe.toml").train.steps or 1
+    return f"not finished, {step:,} of {amount(steps, 'step')} done; the command it was begun with goes on."
 
 
 def _store(path: Path) -> Inspected:
