@@ -279,11 +279,16 @@ def test_a_model_reads_as_much_as_it_learned_with(pretrained: Path, tmp_path: Pa
     [
         ("regress", 'pipeline("text-classification", model="PATH_OF_THIS_FOLDER")'),
         ("choice", 'BertForMultipleChoice.from_pretrained("PATH_OF_THIS_FOLDER")'),
-        ("embed", 'BertModel.from_pretrained("PATH_OF_THIS_FOLDER")'),
+        ("tag", 'pipeline("token-classification", model="PATH_OF_THIS_FOLDER", aggregation_strategy="first")'),
+        ("embed", 'SentenceTransformer("PATH_OF_THIS_FOLDER").encode(["A text.", "Another one."])'),
     ],
 )
 def test_the_card_says_how_to_use_the_model(pretrained: Path, tmp_path: Path, task: str, use: str) -> None:
-    made = CHOICES if task == "choice" else PAIRS
-    settings = {} if task == "choice" else {"tasks": {task: NAMED}}
+    made = {"choice": CHOICES, "tag": sentences(12, 1)}.get(task, PAIRS)
+    settings = {"tasks": {task: NAMED}} if made is PAIRS else {}
     home = learned(pretrained, tmp_path, task, made, made, train__steps=1, **settings)
-    assert use in (home / "model" / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = (home / "model" / "README.md").read_text(encoding="utf-8").splitlines()
+    assert use in lines
+    embeds = task == "embed"
+    assert f"library_name: {'sentence-transformers' if embeds else 'transformers'}" in lines
+    assert ("pipeline_tag: sentence-similarity" in lines) == embeds

@@ -3,28 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from .drawing import draw
 from .provenance import Provenance
 from .spec import Recipe
 
+_OPTIONS = {"token-classification": ', aggregation_strategy="first"'}
+"""What a pipeline has to be told: the tag of a word is that of its first piece."""
 
-def card(recipe: Recipe, provenance: Provenance, architecture: str, pipeline: str, mistakes: Sequence[str]) -> str:
-    """The card as Markdown with the Hub's front matter.
 
-    `architecture` is transformers' class for the model, `pipeline` its name for what the model does, where it has one,
-    and `mistakes` are lines on what it gets wrong.
-    """
-    use = _use(architecture, pipeline)
-    parts = [_front(pipeline), _what(provenance), _how_well(provenance), mistakes, use, _how(recipe, provenance)]
+class Use(NamedTuple):
+    """How people use a model."""
+
+    library: str
+    """What loads it."""
+    pipeline: str
+    """The Hub's name for what it does, where there is one."""
+    lines: Sequence[str]
+    """Of Python."""
+
+
+def use_of(architecture: str, pipeline: str, files: Container[str]) -> Use:
+    """By transformers' class, and its pipeline where there is one; or by the files that sentence-transformers reads."""
+    if "modules.json" in files:
+        load = 'SentenceTransformer("PATH_OF_THIS_FOLDER").encode(["A text.", "Another one."])'
+        return Use(
+            "sentence-transformers",
+            "sentence-similarity",
+            ["from sentence_transformers import SentenceTransformer", load],
+        )
+    if pipeline:
+        made = f'pipeline("{pipeline}", model="PATH_OF_THIS_FOLDER"{_OPTIONS.get(pipeline, "")})'
+        return Use("transformers", pipeline, ["from transformers import pipeline", made])
+    made = f'{architecture}.from_pretrained("PATH_OF_THIS_FOLDER")'
+    return Use("transformers", "", [f"from transformers import {architecture}", made])
+
+
+def card(recipe: Recipe, provenance: Provenance, use: Use, mistakes: Sequence[str]) -> str:
+    """The card as Markdown with the Hub's front matter; `mistakes` are lines on what the model gets wrong."""
+    how = ["## Use", "", "```python", *use.lines, "```", ""]
+    parts = [_front(use), _what(provenance), _how_well(provenance), mistakes, how, _how(recipe, provenance)]
     return "\n".join(chain.from_iterable(parts)) + "\n"
 
 
-def _front(pipeline: str) -> list[str]:
-    tags = [f"pipeline_tag: {pipeline}"] if pipeline else []
-    return ["---", "library_name: transformers", *tags, "tags: [bertwright]", "---", ""]
+def _front(use: Use) -> list[str]:
+    tags = [f"pipeline_tag: {use.pipeline}"] if use.pipeline else []
+    return ["---", f"library_name: {use.library}", *tags, "tags: [bertwright]", "---", ""]
 
 
 def _what(provenance: Provenance) -> list[str]:
@@ -41,14 +68,6 @@ def _how_well(provenance: Provenance) -> list[str]:
         return []
     rows = [f"| {name} | {value:.4f} |" for name, value in provenance.heldout.items()]
     return ["## On held-out data", "", "| measure | value |", "|---|---|", *rows, ""]
-
-
-def _use(architecture: str, pipeline: str) -> list[str]:
-    if pipeline:
-        lines = ["from transformers import pipeline", f'pipeline("{pipeline}", model="PATH_OF_THIS_FOLDER")']
-    else:
-        lines = [f"from transformers import {architecture}", f'{architecture}.from_pretrained("PATH_OF_THIS_FOLDER")']
-    return ["## Use", "", "```python", *lines, "```", ""]
 
 
 def _how(recipe: Recipe, provenance: Provenance) -> list[str]:

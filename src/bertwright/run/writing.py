@@ -15,7 +15,7 @@ from ..files import write_text
 from ..tasks.model import Model
 from ..text.tokenizer import Tokenizer
 from . import theirs
-from .card import card
+from .card import card, use_of
 from .provenance import Provenance
 from .spec import Recipe
 
@@ -59,7 +59,8 @@ def write_card(path: Path, recipe: Recipe, provenance: Provenance, model: Model,
     """Writes the model card, with lines on the model's mistakes."""
     pipelines = (part.pipeline for part in getattr(model.task, "parts", (model.task,)))
     pipeline = next(filter(None, pipelines), "")
-    write_text(path / "README.md", card(recipe, provenance, architecture(model), pipeline, mistakes))
+    use = use_of(architecture(model), pipeline, model.task.files(model.encoder))
+    write_text(path / "README.md", card(recipe, provenance, use, mistakes))
 
 
 def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
