@@ -78,6 +78,17 @@ def test_it_ends_with_the_weights_of_the_command(store: Path, tmp_path: Path) ->
     assert Provenance.read(tmp_path / "more" / "model").kind == "continued pretraining"  # type: ignore[union-attr]
 
 
+def test_it_logs_as_often_as_the_arguments_say(store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And at the last step; each step is heard of, and in the run's own metrics."""
+    often = {"logging_strategy": "steps", "logging_steps": 2, "per_device_train_batch_size": 4}
+    args = TrainingArguments(str(tmp_path / "run"), max_steps=5, eval_steps=5, **often)
+    one = Trainer(model(store), args, train_dataset=TokenStore(store))
+    one.train()
+    assert [line["step"] for line in one.state.log_history if "lr" in line] == [2, 4, 5]
+    assert [line["step"] for line in runs.metrics(tmp_path / "run") if "lr" in line] == [1, 2, 3, 4, 5]
+    assert "does not read logging" not in caplog.text
+
+
 def test_what_is_not_for_a_store_is_refused(store: Path, tmp_path: Path) -> None:
     rows = [{"input_ids": [1, 2]}]
     with pytest.raises(RunError, match="trains on a TokenStore, and train_dataset is a list"):

@@ -41,9 +41,9 @@ _OPTIMIZERS = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "muon": "mu
 _READ = frozenset(
     """output_dir max_steps num_train_epochs per_device_train_batch_size gradient_accumulation_steps learning_rate
     lr_scheduler_type warmup_steps weight_decay max_grad_norm bf16 optim seed eval_steps save_steps save_total_limit
-    load_best_model_at_end torch_compile disable_tqdm report_to run_name""".split()
+    load_best_model_at_end torch_compile logging_steps disable_tqdm report_to run_name""".split()
 )
-_BY_STEPS = ("eval_strategy", "save_strategy")
+_BY_STEPS = ("eval_strategy", "save_strategy", "logging_strategy")
 """Read where they say what is done anyhow."""
 _UNREAD = ("eval_dataset", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "optimizer",
            "lr_scheduler", "optimizer_cls_and_kwargs", "model_init")  # fmt: skip
@@ -55,6 +55,8 @@ class Told:
 
     def __init__(self, trainer: Face, stop: Stop) -> None:
         self._trainer, self._stop, self._begun = trainer, stop, False
+        self._every = _every(trainer.args, "logging_steps") if "logging_steps" in trainer.args.given else 1
+        self._logged = 0
 
     def say(self, text: str) -> None:
         logger.warning(text)
@@ -68,12 +70,15 @@ class Told:
             trainer.control = handler.on_train_begin(trainer.args, trainer.state, trainer.control)
 
     def step(self, done: int, steps: int, numbers: Mapping[str, float]) -> None:
-        """A step that is logged, which is all that callbacks hear of, or what the held-out data say at it."""
+        """A step in the run's metrics, which is all that callbacks hear of, or what the held-out data say at it."""
         self.begin(steps)
-        trainer = self._trainer
+        trainer, learned = self._trainer, "lr" in numbers
         trainer.state.global_step, trainer.state.epoch = done, done / steps
-        told(trainer.log, {name: value for name, value in numbers.items() if name != "step"})
-        if "lr" in numbers:
+        due = done == steps or done - self._logged >= self._every
+        if due or not learned:
+            told(trainer.log, {name: value for name, value in numbers.items() if name != "step"})
+        if learned:
+            self._logged = done if due else self._logged
             trainer.control = trainer.callback_handler.on_step_end(trainer.args, trainer.state, trainer.control)
         self._stop.asked = trainer.control.should_training_stop
 
