@@ -54,7 +54,7 @@ class Watcher:
         self.steps.append(done)
         self._at(done)
 
-    def bar(self, stage: str, done: int, total: int | None) -> None:
+    def bytes(self, stage: str, done: int, total: int) -> None:
         pass
 
 

@@ -82,3 +82,20 @@ def test_every_end_of_a_process_leads_to_the_same_weights(
     assert sorted(path.name for path in home.iterdir()) == sorted(
         path.name for path in (tmp_path / "unbroken").iterdir()
     )
+
+
+def test_an_interrupted_preparation_says_what_it_leaves(tmp_path: Path, start: Start) -> None:
+    out = tmp_path / "store"
+    process = start("prepare", "-", "--out", out)
+    process.stdin.write("The captain saw the storm.\n")  # type: ignore[union-attr]
+    process.stdin.flush()  # type: ignore[union-attr]
+    ends = time.monotonic() + 120
+    while not list(tmp_path.iterdir()):
+        assert process.poll() is None
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    said = process.stderr.read().splitlines()  # type: ignore[union-attr]
+    assert said == [f"bertwright: stopped; {out} was not made, and the same command begins anew."]
+    assert not out.exists()

@@ -31,3 +31,10 @@ def test_the_count_and_the_time_left_are_there_in_any_width(monkeypatch: pytest.
     assert re.match(r"training +\S+ +1234/10000 +-:--:--", last)
     assert len(last) <= columns
     assert ("tokens/s" in last) == (columns == 200)
+
+
+def test_a_pipe_is_told_once_that_a_stage_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal() as terminal:
+        for done in (3_000, 6_000, 6_000, 6_000):
+            terminal.bytes("encoding", done, 6_000)
+    assert capsys.readouterr().err.splitlines() == ["encoding: 3,000 of 6,000 bytes", "encoding: 6,000 of 6,000 bytes"]

@@ -86,7 +86,7 @@ def _prepare(inputs: list[str] | None, out: Path, terminal: Terminal) -> None:
         materials(out / "text", REVIEWS)
         inputs = [str(out / "text" / "reviews.jsonl")]
     find_sources(inputs)  # What is not there is refused before a folder is made.
-    prepare(inputs, out / "store", progress=terminal.bar)
+    prepare(inputs, out / "store", progress=terminal.bytes)
 
 
 def _write(result: Mapping[str, Any], out: Path, terminal: Terminal) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +53,17 @@ def prepare(
         strict=strict,
     )
     with Terminal(quiet=as_json) as terminal:
-        store = make(inputs, out, settings=settings, progress=terminal.bar)
+        with _left_unmade(out):
+            store = make(inputs, out, settings=settings, progress=terminal.bytes)
         told = leaks(store, lambda done, total: terminal.bar("judging pairs", done, total))
     print_store(store, told, as_json)
+
+
+@contextmanager
+def _left_unmade(out: Path) -> Iterator[None]:
+    """An interrupt ends the process, and says what that leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"bertwright: stopped; {out} was not made, and the same command begins anew.", file=sys.stderr)
+        sys.exit(130)

@@ -43,7 +43,7 @@ class Terminal:
             console=self._console,
         )
         self._bars: dict[str, Any] = {}
-        self._last = 0.0
+        self._last, self._line_before = 0.0, ""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -65,22 +65,26 @@ class Terminal:
             return
         self.bar("training", done, steps, _brief(numbers))
 
-    def bar(self, stage: str, done: int, total: int | None, numbers: str = "") -> None:
+    def bytes(self, stage: str, done: int, total: int) -> None:
+        """How far a stage is that goes through so many bytes."""
+        self.bar(stage, done, total, unit="bytes")
+
+    def bar(self, stage: str, done: int, total: int | None, numbers: str = "", unit: str = "") -> None:
         """How far a stage is."""
         if not self._console.is_terminal:
-            self._line(stage, done, total, numbers)
+            self._line(stage, done, total, numbers, unit)
             return
         if stage not in self._bars:
             self._bars[stage] = self._progress.add_task(stage, total=total, numbers="")
-        self._progress.update(self._bars[stage], completed=done, total=total, numbers=numbers)
+        self._progress.update(self._bars[stage], completed=done, total=total, numbers=unit or numbers)
 
-    def _line(self, stage: str, done: int, total: int | None, numbers: str) -> None:
-        now = time.monotonic()
-        if now - self._last < _EVERY and done != total:
+    def _line(self, stage: str, done: int, total: int | None, numbers: str, unit: str) -> None:
+        now, of = time.monotonic(), f" of {total:,}" if total else ""
+        line = f"{stage}: {done:,}{of} {unit}".rstrip() + f"  {numbers}".rstrip()
+        if line == self._line_before or (now - self._last < _EVERY and done != total):
             return
-        self._last = now
-        of = f" of {total:,}" if total else ""
-        self.say(f"{stage}: {done:,}{of}  {numbers}".rstrip())
+        self._last, self._line_before = now, line
+        self.say(line)
 
 
 class _Measures(ProgressColumn):

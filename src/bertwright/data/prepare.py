@@ -189,5 +189,6 @@ def _finished_before(out: Path, asked: dict[str, Any], progress: Progress) -> To
     if differing:
         what = "; ".join(differing)
         raise StoreError(f"{out}: another finished token store ({what}); it was left as it is, choose another --out")
-    progress(ALREADY_THERE, 1, 1)
+    size = sum(source["bytes"] for source in asked["inputs"])
+    progress(ALREADY_THERE, size, size)
     return store

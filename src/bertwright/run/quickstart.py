@@ -44,7 +44,7 @@ MASKS = (
 class Watch(Show, Protocol):
     """What a quickstart shows besides a run's steps."""
 
-    def bar(self, stage: str, done: int, total: int | None) -> None: ...
+    def bytes(self, stage: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def quickstart(out: Path, *, budget: str, size: str | None, reviews: int, show: 
     seconds(budget)
     materials(out, reviews)
     show.say(f"$ bertwright prepare {out}/reviews.jsonl --out {out}/store")
-    prepare([out / "reviews.jsonl"], out / "store", progress=show.bar)
+    prepare([out / "reviews.jsonl"], out / "store", progress=show.bytes)
     show.say(
         f"$ bertwright pretrain {out}/store --out {out}/bert --objective {OBJECTIVE} --size {size} --budget {budget}"
     )
