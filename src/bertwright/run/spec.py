@@ -31,6 +31,16 @@ MICRO_TOKENS = 8192
 """Tokens a forward pass where memory does not bound them: fewer take a CPU longer a token, more no less."""
 
 
+_THEIRS = {
+    "learning_rate": "train.lr",
+    "max_steps": "train.steps",
+    "num_train_epochs": "train.epochs",
+    "per_device_train_batch_size": "train.batch_size",
+    "max_length": "data.length",
+    "max_seq_length": "data.length",
+    "max_grad_norm": "train.clip",
+}
+"""Settings by the names that transformers has for them."""
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "a list of texts"}
 
 
@@ -273,10 +283,19 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
 
 
 def _meant(key: str, known: list[str], where: str) -> str:
-    """What would be accepted in place of an unknown key."""
+    """What would be accepted in place of an unknown key: beside it, or of the same name elsewhere in the recipe."""
     if near := difflib.get_close_matches(key, known, 1):
         return f"did you mean {where}{near[0]}?"
+    elsewhere = _THEIRS | _leaves()
+    if not where.startswith("tasks.") and (near := difflib.get_close_matches(key, elsewhere, 1)):
+        return f"did you mean {elsewhere[near[0]]}?"
     return f"known are {', '.join(known)}" if known else f"{where.rstrip('.')} has none"
+
+
+def _leaves() -> dict[str, str]:
+    """The settings in the tables of a recipe, by their last names."""
+    tables = {"data": Data, "encoder": Encoder, "train": Train, "evaluate": Evaluate, "save": Save}
+    return {f.name: f"{name}.{f.name}" for name, table in tables.items() for f in dataclasses.fields(table)}
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
