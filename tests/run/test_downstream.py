@@ -229,7 +229,7 @@ def test_rows_that_teach_nothing(
             NAMED,
             PAIRS,
             {"label": "neither"},
-            "label 'neither' is unknown to the model, whose classes are other, same",
+            "label 'neither' is unknown to the model, whose classes are 'other', 'same'",
         ),
         ("pair", NAMED, PAIRS, {"a": ""}, "column 'a' is empty"),
         ("regress", NAMED, PAIRS, {"score": True}, "column 'score' holds True"),

@@ -95,7 +95,7 @@ def test_sentences_must_fit(judge: Judge) -> None:
 
 
 def test_a_model_without_a_masked_lm_is_refused(classifier: Path) -> None:
-    with pytest.raises(CheckpointError, match="has no head for mlm"):
+    with pytest.raises(CheckpointError, match="cannot fill masks: its task is classify"):
         Judge(str(classifier))
 
 

@@ -19,7 +19,7 @@ from ..encoders.naming import FOLDER, Architecture, hf_names, reading
 from ..errors import CheckpointError, InputError, RecipeError
 from ..flow import Batch, Document, Example, Row
 from ..named import find, names
-from ..tasks.base import Task
+from ..tasks.base import LabelledTask, Task
 from ..tasks.mlm import MaskedLM
 from ..tasks.model import Model
 from ..tasks.pairs import OBJECTIVE
@@ -164,10 +164,17 @@ def _refuse_taken(row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
 
 
 def filler(checkpoint: str) -> Answerer:
-    """A checkpoint's head that says hidden tokens, whatever other heads it has."""
+    """A checkpoint's head that says hidden tokens, whatever other heads it has.
+
+    Raises CheckpointError where it has none, as after learning to classify.
+    """
     record = Provenance.read(checkpoint_folder(checkpoint))
     known = record.task.split("+") if record else []
-    parts = (task_of(name, {}) for name in known if ".py" not in name)
+    parts = [task_of(name, {}) for name in known if ".py" not in name]
+    if record and len(parts) == len(known) and all(isinstance(part, LabelledTask) for part in parts):
+        raise CheckpointError(
+            f"{checkpoint} cannot fill masks: its task is {record.task}; a pretrained model can, as the one it started from"
+        )
     return Answerer(checkpoint, next((part for part in parts if part.fills_from is not None), MaskedLM()))
 
 
