@@ -156,7 +156,7 @@ def test_a_row_that_teaches_nothing_is_one_line_and_two(
             "classify",
             runs.rows(16),
             {"label": "лес"},
-            "label 'лес' is unknown to the model, whose classes are sea, сад",
+            "label 'лес' is unknown to the model, whose classes are 'sea', 'сад'",
         ),
         ("pair", PAIRS, {"label": "neither"}, "label 'neither' is unknown to the model"),
         ("multilabel", LABELS, {"labels": ["лес"]}, "label 'лес' is unknown to the model"),

@@ -183,7 +183,7 @@ def test_weights_are_torchs_and_leave_the_reported_loss_alone() -> None:
         ("even", "classify.weights is 'balanced' or a table of numbers, not 'even'"),
         ({"a": 0}, "classify.weights.a is a number above 0, not 0"),
         ({"a": True}, "classify.weights.a is a number above 0, not True"),
-        ({"c": 2.0}, "classify.weights names 'c', and the classes are a, b"),
+        ({"c": 2.0}, "classify.weights names 'c', and the classes are 'a', 'b'"),
     ],
 )
 def test_weights_that_are_none(weights: Any, said: str) -> None:
@@ -193,10 +193,10 @@ def test_weights_that_are_none(weights: Any, said: str) -> None:
 
 def test_an_unknown_label_names_the_known_ones() -> None:
     task = Classify(classes=("arts", "news"))
-    with pytest.raises(InputError, match="label 'sport' is unknown to the model, whose classes are arts, news"):
+    with pytest.raises(InputError, match="label 'sport' is unknown to the model, whose classes are 'arts', 'news"):
         examples(task, labelled("arts", "sport"))
     many = Classify(classes=tuple(map(str, range(50))))
-    with pytest.raises(InputError, match=r"18, 19, \.\.\.$"):
+    with pytest.raises(InputError, match=r"'18', '19', \.\.\.$"):
         examples(many, labelled("x"))
 
 

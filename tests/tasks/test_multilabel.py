@@ -45,7 +45,7 @@ def test_labels_are_a_list_or_a_text_with_commas(labels: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["a,b", "c"], "m.csv:3: label 'c' is unknown to the model, whose classes are a, b"),
+        (["a,b", "c"], "m.csv:3: label 'c' is unknown to the model, whose classes are 'a', 'b'"),
         (["a", "[a, b]"], "m.csv:3: column 'labels' holds '.a, b.', which is no list in JSON's or Python's spelling"),
         (["a", "['a' 'b']"], "m.csv:3: column 'labels' holds .*, which is no list in JSON's or Python's spelling"),
         (["a", 7], "m.csv:3: column 'labels' holds 7; accepted are a list, and a text with ',' between"),

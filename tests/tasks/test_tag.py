@@ -167,7 +167,7 @@ def test_tags_settle_and_entities_are_graded() -> None:
         ({"tokens": "a b", "tags": "O O O"}, "t.conll:2: 2 tokens and 3 tags; each token has one"),
         (
             {"tokens": ["a"], "tags": ["B-DATE"]},
-            "t.conll:2: tag 'B-DATE' is unknown to the model, whose tags are B-LOC",
+            "t.conll:2: tag 'B-DATE' is unknown to the model, whose tags are 'B-LOC'",
         ),
         (
             {"tokens": 3, "tags": ["O"]},

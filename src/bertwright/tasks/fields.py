@@ -139,7 +139,7 @@ def told_apart(counts: Mapping[str, int], first: Mapping[str, Row], column: str,
 
 def known(classes: tuple[str, ...]) -> str:
     """The classes as a message lists them."""
-    return ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+    return ", ".join(map(repr, classes[:20])) + (", ..." if len(classes) > 20 else "")
 
 
 def refuse_twice(classes: Sequence[str], task: str) -> None:
