@@ -144,7 +144,8 @@ class Evaluate:
     """When and on how much it is judged."""
 
     every: int | None = None
-    """Steps; by default twenty times a run on text, at most every hundred steps, and once an epoch on rows."""
+    """Steps; by default twenty times a run on text, but never more often than every hundred steps, and at the end; on
+    rows once an epoch."""
     examples: int | None = None
     """Held-out examples, the same ones each time; 0: all."""
 
