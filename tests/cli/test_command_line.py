@@ -164,6 +164,12 @@ def test_prepare_says_what_labels_of_pairs_are_told_by(call: Call, tmp_path: Pat
     assert "  ssp: the corpus is too small for it" in alone
 
 
+def test_the_tokenizer_of_another_store(call: Call, store: Path, tmp_path: Path) -> None:
+    called = call("prepare", store.with_suffix(".txt"), "--out", tmp_path / "store", "--tokenizer", store, "--json")
+    assert called.status == 0
+    assert json.loads(called.out)["tokenizer"] == json.loads((store / "manifest.json").read_text())["tokenizer"]
+
+
 def test_json_is_one_object_and_nothing_else(
     call: Call, store: Path, pretrained: Path, classifier: Path, labelled: Path, tmp_path: Path
 ) -> None:

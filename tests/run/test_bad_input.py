@@ -354,6 +354,16 @@ def test_a_name_that_is_nearly_right(pretrained: Path, labelled: Path, tmp_path:
     assert said.startswith(f"{asked}: no such folder (did you mean {pretrained}?); a checkpoint is a run, ")
 
 
+def test_what_is_no_checkpoint_is_recognised(
+    store: Path, pretrained: Path, labelled: Path, tmp_path: Path, refused: Refused
+) -> None:
+    said = refused(runs.finetuning(store, labelled, tmp_path / "run"), CheckpointError)
+    assert said == f"{store} is a token store; `bertwright pretrain {store} --out RUN` makes a checkpoint of it"
+    shutil.copytree(pretrained, tmp_path / "many" / "one")
+    said = refused(runs.finetuning(tmp_path / "many", labelled, tmp_path / "run"), CheckpointError)
+    assert said == f"{tmp_path}/many is a folder of runs; choose one of them: {tmp_path}/many/one"
+
+
 def test_rows_need_an_encoder(labelled: Path, tmp_path: Path, refused: Refused) -> None:
     tables = runs.finetuning("scratch", labelled, tmp_path / "run")
     assert "an encoder from scratch needs a checkpoint for its shape and tokenizer" in refused(tables, RecipeError)
@@ -388,4 +398,6 @@ def test_the_hub_is_asked_last_and_answers_in_one_line(labelled: Path, tmp_path:
     """Tests have no network."""
     tables: Mapping[str, Any] = runs.finetuning("nobody/has-such-a-model", labelled, tmp_path / "run")
     said = refused(tables, CheckpointError)
-    assert said.startswith("nobody/has-such-a-model: no such folder here, and not to be had from the Hub (")
+    assert said.endswith(
+        ": no such folder here, and not to be had from the Hub (no connection, or HF_HUB_OFFLINE is set)"
+    )

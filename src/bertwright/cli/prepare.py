@@ -37,13 +37,12 @@ def prepare(
     """Make a tokenizer and a token store of text."""
     from ..data.prepare import PrepareSettings
     from ..data.prepare import prepare as make
-    from ..encoders.folders import checkpoint_folder
     from ..run.leaking import leaks
     from .terminal import Terminal, print_store
 
     settings = PrepareSettings(
         vocab_size=vocab_size,
-        tokenizer=str(checkpoint_folder(tokenizer)) if tokenizer else None,
+        tokenizer=_folder_of(tokenizer) if tokenizer else None,
         lower_case=lower_case,
         strip_accents=strip_accents,
         language=language,
@@ -57,6 +56,13 @@ def prepare(
             store = make(inputs, out, settings=settings, progress=terminal.bytes)
         told = leaks(store, lambda done, total: terminal.bar("judging pairs", done, total))
     print_store(store, told, as_json)
+
+
+def _folder_of(tokenizer: str) -> str:
+    """A token store's, which has one too, or a checkpoint's."""
+    from ..encoders.folders import checkpoint_folder
+
+    return tokenizer if (Path(tokenizer) / "manifest.json").is_file() else str(checkpoint_folder(tokenizer))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import CheckpointError
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_SHOWN = 6
 
 
 def checkpoint_folder(name: str, **hub: Any) -> Path:
@@ -32,8 +33,22 @@ def checkpoint_folder(name: str, **hub: Any) -> Path:
             raise CheckpointError(
                 f"{path}: no such folder{_meant(path)}; a checkpoint is a run, a folder with config.json, or a Hub name"
             )
+        _refuse_what_is_none(path)
         return path
     return _downloaded(name, hub)
+
+
+def _refuse_what_is_none(path: Path) -> None:
+    """Raises CheckpointError for a token store, and for a folder of runs."""
+    if (path / "config.json").is_file():
+        return
+    if (path / "manifest.json").is_file():
+        raise CheckpointError(
+            f"{path} is a token store; `bertwright pretrain {path} --out RUN` makes a checkpoint of it"
+        )
+    if runs := sorted(str(one.parent) for one in path.glob("*/asked.toml")):
+        more = ", ..." if len(runs) > _SHOWN else ""
+        raise CheckpointError(f"{path} is a folder of runs; choose one of them: {', '.join(runs[:_SHOWN])}{more}")
 
 
 def _meant(path: Path) -> str:
@@ -55,7 +70,8 @@ def _downloaded(name: str, hub: Mapping[str, Any]) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=_WANTED, **hub))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        offline = isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
+        reason = "no connection, or HF_HUB_OFFLINE is set" if offline else str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"{name}: no such folder here{_meant(Path(name))}, and not to be had from the Hub ({reason})"
         ) from error

@@ -173,7 +173,7 @@ def filler(checkpoint: str) -> Answerer:
     parts = [task_of(name, {}) for name in known if ".py" not in name]
     if record and len(parts) == len(known) and all(isinstance(part, LabelledTask) for part in parts):
         raise CheckpointError(
-            f"{checkpoint} cannot fill masks: its task is {record.task}; a pretrained model can, as the one it started from"
+            f"{checkpoint} cannot fill masks: its task is {record.task}; a pretrained model can, as the one it is from"
         )
     return Answerer(checkpoint, next((part for part in parts if part.fills_from is not None), MaskedLM()))
 
