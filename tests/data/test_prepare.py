@@ -212,11 +212,11 @@ def test_what_was_met_is_told(tmp_path: Path) -> None:
     for line in (
         r"31 documents, \d+ sentences, [\d,]+ words, [\d,]+ tokens",
         r"tokens per word, 0\.000% unknown, [23]\.\d+ bytes per token",
-        r"held out: 1 documents, \d+ tokens \(\d\.\d\d%\), which is little to judge by \(--heldout holds out more\)",
-        r"layout of \.txt: lines \(1 files\)",
-        r"1 bytes were not UTF-8 and were replaced",
+        r"held out: 1 document, \d+ tokens \(\d\.\d\d%\), which is little to judge by \(--heldout holds out more\)",
+        r"layout of \.txt: lines \(1 file\)",
+        r"1 byte was not UTF-8 and was replaced",
         r"2 empty documents were skipped",
-        r"1 files without text were skipped",
+        r"1 file without text was skipped",
         r"language en",
     ):
         assert re.search(line, told), told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..amounts import amount, were
 from ..text.sentences import WITHOUT_SPACES
 from .store import TokenStore
 
@@ -21,8 +22,8 @@ def describe(store: TokenStore) -> list[str]:
     size = sum(file["bytes"] for name, file in manifest["files"].items() if name.endswith(".bin"))
     return [
         f"{store.path}: token store {store.fingerprint[:12]}, language {manifest['language']}",
-        f"{whole['documents']:,} documents, {whole['sentences']:,} sentences, {whole['words']:,} {word}s, "
-        f"{whole['tokens']:,} tokens",
+        f"{amount(whole['documents'], 'document')}, {amount(whole['sentences'], 'sentence')}, "
+        f"{amount(whole['words'], word)}, {amount(whole['tokens'], 'token')}",
         f"{whole['tokens'] / whole['words']:.3f} tokens per {word}, {whole['unknown'] / whole['tokens']:.3%} unknown, "
         f"{size / whole['tokens']:.3f} bytes per token",
         f"vocabulary of {store.vocab_size:,} entries ({_origin(manifest)}), ids as {manifest['dtype']}",
@@ -44,20 +45,23 @@ def _heldout_line(heldout: Mapping[str, int], whole: Mapping[str, int], asked: f
     if heldout["documents"]:
         share = heldout["tokens"] / whole["tokens"]
         little = "" if heldout["tokens"] >= _ENOUGH else ", which is little to judge by (--heldout holds out more)"
-        return f"held out: {heldout['documents']:,} documents, {heldout['tokens']:,} tokens ({share:.2%}){little}"
+        documents, tokens = amount(heldout["documents"], "document"), amount(heldout["tokens"], "token")
+        return f"held out: {documents}, {tokens} ({share:.2%}){little}"
     if whole["documents"] == 1:
         return "held out: nothing, for there is a single document (are documents separated by blank lines?)"
     return f"held out: nothing, {'for the documents are too much alike' if asked else 'as asked'}"
 
 
 def _notes(reading: Mapping[str, Any], whole: Mapping[str, int]) -> list[str]:
+    layouts = ", ".join(f"{layout} ({amount(count, 'file')})" for layout, count in reading["layouts"].items())
+    undecodable, files, cuts = reading["undecodable"], reading["empty_files"], reading["cut"]
     empty = reading["empty"] + whole["without_tokens"]
-    layouts = ", ".join(f"{layout} ({count} files)" for layout, count in reading["layouts"].items())
+    replaced = f"{amount(undecodable, 'byte')} {were(undecodable)} not UTF-8 and {were(undecodable)} replaced"
     notes = [
         (layouts, f"layout of .txt: {layouts}"),
-        (reading["undecodable"], f"{reading['undecodable']:,} bytes were not UTF-8 and were replaced"),
-        (empty, f"{empty:,} empty documents were skipped"),
-        (reading["empty_files"], f"{reading['empty_files']:,} files without text were skipped"),
-        (reading["cut"], f"{reading['cut']:,} cuts were made in documents of over 4,000,000 characters"),
+        (undecodable, replaced),
+        (empty, f"{amount(empty, 'empty document')} {were(empty)} skipped"),
+        (files, f"{amount(files, 'file')} without text {were(files)} skipped"),
+        (cuts, f"{amount(cuts, 'cut')} {were(cuts)} made in documents of over 4,000,000 characters"),
     ]
     return [line for happened, line in notes if happened]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ..amounts import amount
 from ..data.leaks import PAIRS, Leak, told_without_reading
 from ..data.plan import Plan
 from ..data.store import TokenStore
@@ -54,7 +55,7 @@ def described(leaks: Mapping[str, Leak]) -> list[str]:
 def _told(leak: Leak) -> str:
     if not leak.pairs:
         return "the corpus is too small for it"
-    told = f"{leak.share:.1%} ± {2 * leak.error:.1%} of {leak.pairs:,} pairs"
+    told = f"{leak.share:.1%} ± {2 * leak.error:.1%} of {amount(leak.pairs, 'pair')}"
     if leak.excess <= max(TOLERATED, 2 * leak.error):
         return told
     return f"{told}; part of it can be learned without reading here"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..amounts import amount
 from ..data.pack import pack
 from ..encoders.exchange import Checkpoint
 from ..encoders.folders import checkpoint_folder
@@ -167,7 +168,7 @@ def _table(facts: Mapping[str, Any]) -> Iterator[str]:
     """A line a measure over the labelled rows, and a column for each that was judged."""
     scores, speeds = facts["scores"], facts["rows a second"]
     columns = [*scores, *(["int8 - onnx"] if "int8" in scores else [])]
-    yield _line(f"{facts['rows']:,} rows", columns)
+    yield _line(amount(facts["rows"], "row"), columns)
     for name in scores["onnx"]:
         lost = [f"{scores['int8'][name] - scores['onnx'][name]:+.4f}"] if "int8" in scores else []
         yield _line(name, [*(f"{scores[who][name]:.4f}" for who in scores), *lost])

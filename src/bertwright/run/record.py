@@ -23,6 +23,7 @@ from typing import Any, Self
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..amounts import amount
 from ..encoders.exchange import one_line
 from ..errors import BertwrightError, RunError
 from ..files import whole_folder, write_text
@@ -126,7 +127,7 @@ class RunFolder:
                 (self.home / "model").rename(aside)
                 shutil.rmtree(aside)
             self.begin(changed)
-        return f"{self.home} goes on to {steps} steps instead of {known.train.steps}."
+        return f"{self.home} goes on to {amount(steps, 'step')} instead of {known.train.steps}."
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Adds a line to the metrics."""

@@ -10,6 +10,7 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..amounts import amount
 from ..data.feed import Feed
 from ..encoders.exchange import Checkpoint
 from ..errors import RunError
@@ -126,7 +127,8 @@ class Training:
                 self._after(step, stop)
                 self._thaw(step.number)
         if self._given_up:
-            self.show.say(f"No better for {self._stale} judgements: stopped at step {self.loop.step} of {self.steps}.")
+            stale = amount(self._stale, "judgement")
+            self.show.say(f"No better for {stale}: stopped at step {self.loop.step} of {self.steps}.")
         self._finish()
 
     @property
