@@ -56,6 +56,13 @@ def check_measured(one: dict[str, Any], result: dict[str, Any]) -> None:
     assert full == 1 if one["name"] == "trainer-grouped" else 0.2 < full < 1
 
 
+def test_columns_of_what_is_not_measured_are_left_out(call: Call, store: Path, tmp_path: Path) -> None:
+    words = ("bench", "--store", store, "--out", tmp_path / "out", *SMALL, "--contestants", "bertwright")
+    head, row, *_ = [line.split() for line in call(*words, "--seconds", 0).out.splitlines() if line]
+    assert head == "tokens/s quartiles times of peak MiB".split()
+    assert len(row) == 6
+
+
 def test_json_and_a_plot_of_a_store(call: Call, store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     called = call(

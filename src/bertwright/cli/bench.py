@@ -110,7 +110,8 @@ def _print(result: Mapping[str, Any]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
-    for head in ("tokens/s", "quartiles", "times", "of peak", "MiB", "loss", "after"):
+    learned = ("loss", "after") if result["contestants"][0]["heldout"] else ()
+    for head in ("tokens/s", "quartiles", "times", "of peak", "MiB", *learned):
         table.add_column(head, justify="right", no_wrap=True)
     first = result["contestants"][0]["tokens_per_second"]["median"]
     for entry in result["contestants"]:
@@ -123,8 +124,7 @@ def _print(result: Mapping[str, Any]) -> None:
             f"{first / speed['median']:.2f}",
             f"{entry['mfu']:.1%}",
             f"{memory / 2**20:,.0f}" if memory else "",
-            f"{last['loss']:.3f}" if last else "",
-            f"{last['seconds']:.1f} s" if last else "",
+            *([f"{last['loss']:.3f}", f"{last['seconds']:.1f} s"] if last else []),
         )
     # A file or a pipe has no width of its own, and rich would cut the numbers to fit 80 columns.
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
