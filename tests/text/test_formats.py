@@ -287,6 +287,12 @@ def test_a_file_without_rows_is_refused_where_rows_are_asked(tmp_path: Path) -> 
         list(read_rows(write(tmp_path / "a.jsonl", "")))
 
 
+def test_standard_input_without_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BufferedReader(io.BytesIO())))
+    with pytest.raises(InputError, match=r"^standard input has no rows$"):
+        list(read_rows("-"))
+
+
 def test_halves_of_characters_in_json_are_replaced(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", r'{"text": "a \ud83d b \ud83d\ude00", "more": ["\udc00", {"\ud800": 1}]}')
     row = next(read_rows(path))

@@ -43,7 +43,9 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[LabelledRow]:
         rows = _rows(source, Tally(), strict=True)
         first = next(rows, None)
         if first is None and source.named:
-            raise InputError(f"{source.name}: the file has no rows")
+            raise InputError(
+                "standard input has no rows" if source.name == "-" else f"{source.name}: the file has no rows"
+            )
         if first is not None:
             yield from chain([first], rows)
 
