@@ -208,6 +208,13 @@ def test_what_is_printed_for_people(
     assert all(one.status == 0 and one.err == "" for one in (filled, judged, told))
 
 
+def test_a_mask_of_another_model_is_named(call: Call, pretrained: Path) -> None:
+    said = call("fill", pretrained, "The [MASK] saw the <mask> and the [mask], the [mask].")
+    assert (said.status, len(said.out.splitlines())) == (0, 1)
+    assert said.err == "'<mask>' and '[mask]' were read as text; the mask of this model is [MASK].\n"
+    assert call("fill", pretrained, "The [MASK] saw the [MASK].").err == ""
+
+
 def test_a_run_tells_what_it_does(call: Call, store: Path, tmp_path: Path) -> None:
     words = ("pretrain", store, "--out", tmp_path / "run", "--size", "tiny", "--steps", 2, "--length", 16)
     called = call(*words)

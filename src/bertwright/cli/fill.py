@@ -18,9 +18,14 @@ def fill(
     debug: options.Debug = False,
 ) -> None:
     """Fill the masks of a text."""
+    from ..amounts import were
     from ..run.answering import filler
 
-    filled = filler(checkpoint).fill(text, top)
+    answerer = filler(checkpoint)
+    filled = answerer.fill(text, top)
+    if misspelt := answerer.masks_misspelt(text):
+        found, mask = " and ".join(map(repr, misspelt)), answerer.mask
+        typer.echo(f"{found} {were(len(misspelt))} read as text; the mask of this model is {mask}.", err=True)
     if as_json:
         masks = [[{"token": word, "probability": share} for word, share in words] for words in filled]
         typer.echo(json.dumps({"text": text, "masks": masks}, ensure_ascii=False))

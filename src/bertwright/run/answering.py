@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
@@ -33,6 +34,7 @@ from .sources import EVALUATION_SEED, check_rows, labelled_once, store_examples
 from .spec import MICRO_TOKENS, SHORTEST
 
 _FOLDER = "bertwright.tasks"
+_LIKE_A_MASK = re.compile(r"[\[<]\s*mask\s*[]>]", re.IGNORECASE)
 
 
 class Answerer:
@@ -122,6 +124,11 @@ class Answerer:
             raise InputError(f"there is nothing to judge {self.folder} by: no held-out text, or no rows")
         return self.task.report(sums)
 
+    @property
+    def mask(self) -> str:
+        """The token that stands for a hidden one."""
+        return self.tokenizer.token(self.tokenizer.vocabulary.mask)
+
     @torch.inference_mode()
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
         """The `top` words and their probabilities for each [MASK] of a text.
@@ -130,12 +137,12 @@ class Answerer:
         there are not as many words.
         """
         ids = self.tokenizer.encode_with_special(text)
-        vocabulary, mask = self.tokenizer.vocabulary, self.tokenizer.token(self.tokenizer.vocabulary.mask)
+        vocabulary = self.tokenizer.vocabulary
         example = vocabulary.single(ids)
         if not 1 <= top <= vocabulary.size:
             raise RecipeError(f"top is a number of words from 1 to {vocabulary.size}, not {top}")
         if vocabulary.mask not in ids:
-            raise InputError(f"the text has no {mask} to fill: {text!r}")
+            raise InputError(f"the text has no {self.mask} to fill: {text!r}")
         longest = self.model.encoder.config.max_position_embeddings
         if len(example) > longest:
             raise InputError(f"the text has {len(example)} tokens; the model takes {longest}")
@@ -149,6 +156,10 @@ class Answerer:
             [(self.tokenizer.token(int(word)), float(share)) for word, share in zip(*place, strict=True)]
             for place in zip(words, shares, strict=True)
         ]
+
+    def masks_misspelt(self, text: str) -> list[str]:
+        """What looks like a mask in a text and is none to this model, as `<mask>`, each once."""
+        return [found for found in dict.fromkeys(_LIKE_A_MASK.findall(text)) if found != self.mask]
 
     def _batch(self, group: Sequence[Example]) -> Batch:
         return pack(group, self.tokenizer.vocabulary).to(device())
