@@ -60,7 +60,7 @@ def test_columns_of_other_names(pretrained: Path, tmp_path: Path) -> None:
         (("10", "9"), ["9", "10"]),
         ((1, 0), ["0", "1"]),
         (("да", "нет"), ["да", "нет"]),
-        ((True, False), ["False", "True"]),
+        ((True, False), ["false", "true"]),
     ],
 )
 def test_labels_become_the_classes_of_the_config(
