@@ -161,6 +161,15 @@ def test_the_card_says_what_the_model_is(pretrained: Path, classifier: Path) -> 
     assert f"Descends from: {Provenance.read(pretrained / 'model').run} (" in card  # type: ignore[union-attr]
 
 
+def test_the_card_names_the_language_that_was_given(pretrained: Path, tmp_path: Path) -> None:
+    """What the script alone tells is not said: letters of one script are those of many languages."""
+    russian = runs.make_store(tmp_path, runs.documents(), language="ru")
+    home = runs.done(runs.pretraining(russian, tmp_path / "run", train__steps=1))
+    card, unnamed = ((one / "model" / "README.md").read_text(encoding="utf-8") for one in (home, pretrained))
+    assert card.startswith("---\nlanguage: ru\n")
+    assert "language:" not in unnamed.partition("# ")[0]
+
+
 def test_the_model_is_the_last_checkpoint_or_the_best(pretrained: Path, classifier: Path) -> None:
     last = runs.weights(pretrained / "checkpoints" / "step-00000006")
     assert all(torch.equal(tensor, last[name]) for name, tensor in runs.weights(pretrained / "model").items())

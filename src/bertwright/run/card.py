@@ -42,16 +42,20 @@ def use_of(architecture: str, pipeline: str, files: Container[str]) -> Use:
     return Use("transformers", "", [f"from transformers import {architecture}", made])
 
 
-def card(recipe: Recipe, provenance: Provenance, use: Use, mistakes: Sequence[str]) -> str:
-    """The card as Markdown with the Hub's front matter; `mistakes` are lines on what the model gets wrong."""
+def card(recipe: Recipe, provenance: Provenance, use: Use, mistakes: Sequence[str], language: str) -> str:
+    """The card as Markdown with the Hub's front matter.
+
+    `mistakes` are lines on what the model gets wrong, `language` is the code of that of its text, or "".
+    """
     how = ["## Use", "", "```python", *use.lines, "```", ""]
-    parts = [_front(use), _what(provenance), _how_well(provenance), mistakes, how, _how(recipe, provenance)]
+    parts = [_front(use, language), _what(provenance), _how_well(provenance), mistakes, how, _how(recipe, provenance)]
     return "\n".join(chain.from_iterable(parts)) + "\n"
 
 
-def _front(use: Use) -> list[str]:
+def _front(use: Use, language: str) -> list[str]:
+    spoken = [f"language: {language}"] if language else []
     tags = [f"pipeline_tag: {use.pipeline}"] if use.pipeline else []
-    return ["---", f"library_name: {use.library}", *tags, "tags: [bertwright]", "---", ""]
+    return ["---", *spoken, f"library_name: {use.library}", *tags, "tags: [bertwright]", "---", ""]
 
 
 def _what(provenance: Provenance) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import transformers
 from torch import Tensor
 
+from ..data.store import TokenStore
 from ..encoders import exchange
 from ..encoders.naming import stored_unit
 from ..errors import RunError
@@ -60,7 +61,13 @@ def write_card(path: Path, recipe: Recipe, provenance: Provenance, model: Model,
     pipelines = (part.pipeline for part in getattr(model.task, "parts", (model.task,)))
     pipeline = next(filter(None, pipelines), "")
     use = use_of(architecture(model), pipeline, model.task.files(model.encoder))
-    write_text(path / "README.md", card(recipe, provenance, use, mistakes))
+    write_text(path / "README.md", card(recipe, provenance, use, mistakes, _language(recipe)))
+
+
+def _language(recipe: Recipe) -> str:
+    """That of the text as a person has named it: what the script told is often another one of that script."""
+    made = TokenStore(Path(recipe.data.store)).manifest["made"] if recipe.data.store else {"settings": {}}
+    return made["settings"].get("language") or ""
 
 
 def check(path: Path, model: Model, tokenizer: Tokenizer) -> None:
