@@ -216,6 +216,11 @@ def test_a_missing_text_names_the_columns(fields: dict[str, Any]) -> None:
         examples(Classify(classes=("a", "b")), rows_of(fields))
 
 
+def test_a_file_without_a_line_of_names_is_shown_in_part() -> None:
+    with pytest.raises(InputError, match=r"the columns are x{40}, b \(docs/tasks.md says how to name others"):
+        examples(Classify(classes=("a", "b")), rows_of({"x" * 99: "y", "b": "z"}))
+
+
 def test_columns_of_another_name() -> None:
     task = Classify(text_field="review", label_field="stars")
     some = rows_of({"review": "船 boat", "stars": 5}, {"review": "дождь", "stars": 1})

@@ -70,7 +70,10 @@ def test_a_line_of_text_is_tagged_by_its_words() -> None:
     one, other = rows_of({"text": "the boat  船", "tags": None}, {"tokens": ["the", "boat", "船"]})
     cut = [list(Tag(classes=NER).examples(row, np.random.default_rng(0))) for row in (one, other)]
     assert cut[0][0].ids.tolist() == cut[1][0].ids.tolist()
-    with pytest.raises(InputError, match=r"column 'tokens' is missing or empty; the columns are words$"):
+    with pytest.raises(
+        InputError,
+        match=r"column 'tokens' is missing or empty; the columns are words \(docs",
+    ):
         examples(Tag(classes=NER), rows_of({"words": "the boat", "tags": None}))
 
 

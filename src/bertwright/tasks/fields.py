@@ -14,6 +14,9 @@ from transformers import PretrainedConfig
 from ..errors import InputError, RecipeError
 from ..flow import Example, Row
 
+_NAME = 40
+"""Of a column's name so many characters are shown: a file without a line of names has a whole text there."""
+_OTHER = " (docs/tasks.md says how to name others, as by --text-field)"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -30,8 +33,11 @@ def missing(value: Any) -> bool:
 def value_of(row: Row, name: str) -> Any:
     """What stands in a column. Raises InputError when nothing does."""
     if missing(row.fields.get(name)):
-        columns = ", ".join(str(column) for column, value in row.fields.items() if not missing(value)) or "none"
-        raise InputError(f"{where(row)}: column {name!r} is missing or empty; the columns are {columns}")
+        known = (str(column)[:_NAME] for column, value in row.fields.items() if not missing(value))
+        other = "" if name in row.fields else _OTHER
+        raise InputError(
+            f"{where(row)}: column {name!r} is missing or empty; the columns are {', '.join(known) or 'none'}{other}"
+        )
     return row.fields[name]
 
 
