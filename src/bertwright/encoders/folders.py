@@ -33,12 +33,12 @@ def checkpoint_folder(name: str, **hub: Any) -> Path:
             raise CheckpointError(
                 f"{path}: no such folder{_meant(path)}; a checkpoint is a run, a folder with config.json, or a Hub name"
             )
-        _refuse_what_is_none(path)
+        _refuse_others(path)
         return path
     return _downloaded(name, hub)
 
 
-def _refuse_what_is_none(path: Path) -> None:
+def _refuse_others(path: Path) -> None:
     """Raises CheckpointError for a token store, and for a folder of runs."""
     if (path / "config.json").is_file():
         return

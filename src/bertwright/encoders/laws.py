@@ -95,6 +95,7 @@ def zeros(tensor: Tensor, place: Place, generator: torch.Generator) -> None:
 
 
 def _plain(tensor: Tensor, place: Place) -> None:
+    """Biases zero, or where their layer says that it begins, as `nn.scores.Scores` does; norms one."""
     if place.name.endswith(".bias"):
         tensor.fill_(getattr(place.owner, "first_bias", 0.0))
     else:

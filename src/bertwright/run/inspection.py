@@ -38,9 +38,8 @@ def inspected(path: str) -> Inspected:
     if record is None:
         return _foreign(source)
     found = _ours(folder, source, record)
-    return (
-        found if (home := _unfinished(path)) is None else found.with_more(_how_far(home, record.step), finished=False)
-    )
+    home = _unfinished(path)
+    return found if home is None else found.with_more(_how_far(home, record.step), finished=False)
 
 
 def _unfinished(path: str) -> Path | None:

@@ -111,13 +111,8 @@ class _BertHead(Head):
     ) -> Any:
         """As transformers' class of this name; `asked` are `output_hidden_states`, `output_attentions`, `return_dict`
         and `num_items_in_batch`."""
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
-        }
-        return self.answered(inputs, {"labels": labels}, {**asked, "inputs_embeds": inputs_embeds})
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids)
+        return self.answered(inputs, {"labels": labels}, inputs_embeds=inputs_embeds, **asked)
 
 
 class BertForMaskedLM(ForMaskedLM, _BertHead):
@@ -168,17 +163,9 @@ class BertForPreTraining(ForPreTraining, _BertHead):
         **asked: Any,
     ) -> Any:
         """As `BertForMaskedLM`, with `next_sentence_label` [B]: 0 is next, 1 is not."""
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
-        }
-        return self.answered(
-            inputs,
-            {"labels": labels, "next_sentence_label": next_sentence_label},
-            {**asked, "inputs_embeds": inputs_embeds},
-        )
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids)
+        labels_of = {"labels": labels, "next_sentence_label": next_sentence_label}
+        return self.answered(inputs, labels_of, inputs_embeds=inputs_embeds, **asked)
 
 
 class BertForQuestionAnswering(ForQuestionAnswering, _BertHead):
@@ -194,17 +181,9 @@ class BertForQuestionAnswering(ForQuestionAnswering, _BertHead):
         **asked: Any,
     ) -> Any:
         """As the others, with the columns of an answer's first and last token [B]."""
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
-        }
-        return self.answered(
-            inputs,
-            {"start_positions": start_positions, "end_positions": end_positions},
-            {**asked, "inputs_embeds": inputs_embeds},
-        )
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids)
+        ends = {"start_positions": start_positions, "end_positions": end_positions}
+        return self.answered(inputs, ends, inputs_embeds=inputs_embeds, **asked)
 
 
 def _tables(encoder: Encoder) -> tuple[int, int]:

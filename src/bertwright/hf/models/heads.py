@@ -152,22 +152,17 @@ class Head(Face):
         if unknown := [name for name, value in rest.items() if name not in known and not nothing(value)]:
             taken = ", ".join((*known, *self.label_names))
             raise InputError(f"{type(self).__name__} takes no {', '.join(unknown)}; it takes {taken}")
-        task, batch = self.labelled(*self.read_named(rest), labels)
+        order = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+        task, batch = self.labelled(*self.read(*(rest.get(name) for name in order)), labels)
         if not batch.labels:
             raise InputError(f"{type(self).__name__} has no loss without labels: {' or '.join(self.label_names)}")
         return task, batch
 
-    def read_named(self, inputs: Mapping[str, Tensor | None]) -> tuple[Batch, Grid]:
-        order = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-        return self.read(*(inputs.get(name) for name in order))
-
-    def answered(
-        self, inputs: Mapping[str, Tensor | None], labels: Mapping[str, Tensor | None], said: dict[str, Any]
-    ) -> Any:
-        """What `forward` returns."""
+    def answered(self, inputs: tuple[Tensor | None, ...], labels: Mapping[str, Tensor | None], **said: Any) -> Any:
+        """What `forward` returns for the inputs that `read` takes."""
         labels = {**labels, **_labels(said, self.label_names)}
         asked = Asked.of(said, self.config, f"{type(self).__name__}.forward")
-        batch, grid = self.read_named(inputs)
+        batch, grid = self.read(*inputs)
         task, batch = self.labelled(batch, grid, {name: x for name, x in labels.items() if x is not None})
         output = self.output(task, batch.to(self.device), grid, asked)
         return output if asked.return_dict else output.to_tuple()

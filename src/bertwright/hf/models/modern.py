@@ -75,8 +75,8 @@ class _ModernHead(Head):
     ) -> Any:
         """As transformers' class of this name; `asked` are `output_hidden_states`, `output_attentions`, `return_dict`
         and `num_items_in_batch`."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
-        return self.answered(inputs, {"labels": labels}, {**asked, "inputs_embeds": inputs_embeds})
+        inputs = (input_ids, attention_mask, None, position_ids)
+        return self.answered(inputs, {"labels": labels}, inputs_embeds=inputs_embeds, **asked)
 
 
 class ModernBertForMaskedLM(ForMaskedLM, _ModernHead): ...
