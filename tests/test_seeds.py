@@ -91,6 +91,13 @@ def test_a_generator_is_its_key() -> None:
     assert (first != generator(2, "order", 0).permutation(50)).any()
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 9) | st.text(max_size=3), max_size=3))
+def test_a_generator_is_philox_with_its_key(words: list[int | str]) -> None:
+    numpys = np.random.Generator(np.random.Philox(key=key_of(*words)))
+    np.testing.assert_array_equal(generator(*words).integers(0, 2**63, 5), numpys.integers(0, 2**63, 5))
+
+
 def test_keys_tell_words_apart() -> None:
     words = [(1,), ("1",), (1, 2), (12,), ("ab", "c"), ("a", "bc"), ("abc",), (), ("",), (-1,), ("слово",), ("词",)]
     keys = [key_of(*one) for one in words]

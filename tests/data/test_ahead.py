@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from samples import corpus, feed
 
 from bertwright.data.ahead import Ahead
@@ -87,3 +89,20 @@ def test_what_was_begun_is_left_when_the_work_breaks_off() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         broken_off()
+
+
+def test_what_it_prepares_takes_no_thread_of_the_models() -> None:
+    """torch gives each thread that splits its work helpers of its own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found: list[int] = []
+        with Ahead(lambda step: found.append(torch.get_num_threads()) or [], 2) as ahead:
+            ahead(0)
+            ahead(1)
+            assert torch.get_num_threads() == 3
+            with ThreadPoolExecutor(1) as another:
+                assert another.submit(torch.get_num_threads).result() == 3
+        assert found == [1, 1]
+    finally:
+        torch.set_num_threads(before)

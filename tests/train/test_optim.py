@@ -166,6 +166,18 @@ def test_singular_values_go_where_the_polynomial_takes_them(shape: tuple[int, in
     torch.testing.assert_close(found.double(), left @ values.diag() @ right, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("shape", [(24, 24), (16, 40), (40, 16)])
+def test_matrices_together_are_as_each_alone(shape: tuple[int, int]) -> None:
+    """In bf16 to its rounding at the size of what comes out, where products of batches round otherwise."""
+    matrices = torch.randn(5, *shape, generator=torch.Generator().manual_seed(4)) * torch.tensor(
+        [1e-6, 0.1, 1.0, 30.0, 0.0]
+    ).view(-1, 1, 1)
+    together = orthogonalised(matrices)
+    alone = torch.stack([orthogonalised(matrix) for matrix in matrices])
+    tolerance = 0.02 if together.dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(together, alone, rtol=0, atol=tolerance)
+
+
 def test_stacked_matrices_are_updated_one_by_one() -> None:
     """ModernBERT's queries, keys and values, and its input and gate, as if they were parameters of their own."""
     encoder = Encoder.from_config("tiny", vocab_size=60, arch="modern", seed=1)

@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from ..errors import BertwrightError
-from ..openmp import sleep_soon
+from ..openmp import spin_a_while
 from . import options
 from .bench import bench
 from .evaluate import evaluate
@@ -43,7 +43,7 @@ def root(context: typer.Context, version: options.Version = False) -> None:
 
 def main() -> None:
     """The console script. Ends with 0, with 2 and one line on what a person can mend, or as a signal asks."""
-    sleep_soon()
+    spin_a_while()
     try:
         status = app(standalone_mode=False) or 0
         sys.stdout.flush()

@@ -7,7 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
+import torch
+
 from ..flow import Batch
+from ..openmp import run_on
 
 Prepare = Callable[[int], list[Any]]
 Begin = Callable[[Prepare, int], AbstractContextManager[Prepare]]
@@ -25,6 +28,10 @@ class Ahead:
         self._prepare = prepare
         self._until = until
         self._worker = ThreadPoolExecutor(1, "batches")
+        # One that splits what it does has helpers of its own, beside which the model's threads sleep too soon.
+        threads = torch.get_num_threads()
+        self._worker.submit(run_on, 1).result()
+        run_on(threads)
         self._begun: dict[int, Future[list[Any]]] = {}
 
     def __call__(self, step: int) -> list[Any]:

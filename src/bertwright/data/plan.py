@@ -147,6 +147,8 @@ class Plan(Generic[Item]):
         while len(examples) < wanted:
             again += 1
             examples += self._cut_block(block, (self.seed, epoch, again))
+        if len(examples) == wanted:
+            return examples
         chosen = generator(self.seed, "leave out", epoch, block).permutation(len(examples))[:wanted]
         return [examples[i] for i in np.sort(chosen)]
 

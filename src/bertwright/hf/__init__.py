@@ -1,5 +1,5 @@
 """transformers' names over the one run: arguments and Trainer."""
 
-from ..openmp import sleep_soon
+from ..openmp import spin_a_while
 
-sleep_soon()
+spin_a_while()

@@ -23,6 +23,7 @@ from ..sums import Sums, add
 from .average import Average
 from .optim import AnyOptimizer
 from .precision import products_in
+from .waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +111,12 @@ class Loop(Generic[L]):
 
         `begin` says when a step's batches are prepared.
         """
-        with begin(self._prepared, until) as feed:
+        with begin(self._prepared, until) as feed, Waiting() as waiting:
             while self.step < until:
                 asked = time.perf_counter()
                 batches = feed(self.step)
                 yield self._one(batches, time.perf_counter() - asked)
+                waiting.look()
 
     def judged(self) -> AbstractContextManager[None]:
         """While it lasts the model has the weights that are judged and kept: the average, where there is one."""

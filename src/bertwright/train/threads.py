@@ -27,10 +27,10 @@ def threads() -> int:
     """
     if "OMP_NUM_THREADS" in os.environ:
         return torch.get_num_threads()
-    processors = _processors()
+    own = processors()
     quotas = _quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-    most = min(len(processors), *quotas, torch.get_num_threads())
-    return fastest({most, min(most, cores(processors, Path("/sys/devices/system/cpu")))})
+    most = min(len(own), *quotas, torch.get_num_threads())
+    return fastest({most, min(most, cores(own, Path("/sys/devices/system/cpu")))})
 
 
 def fastest(candidates: Iterable[int]) -> int:
@@ -63,7 +63,7 @@ def cores(processors: Iterable[int], home: Path) -> int:
     return len(siblings)
 
 
-def _processors() -> set[int]:
+def processors() -> set[int]:
     """Those that the process may run on, where the system tells; else all."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)

@@ -1,0 +1,102 @@
+"""Threads that wait sleep while other programs want the processors, and spin while they do not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertwright.train.threads import processors
+from bertwright.train.waiting import Waiting, busy_seconds
+
+HERE = Path("/proc/self/task")
+
+
+@pytest.fixture(autouse=True)
+def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    before, running = torch.get_num_threads(), threading.active_count()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+    assert threading.active_count() == running
+
+
+class Others:
+    """What all programs have used of the processors, if others use `share` of each beside this one."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.used, self.since = share, 0.0, time.monotonic()
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        self.used += self.share * len(processors()) * (now - self.since)
+        self.since = now
+        return self.used + time.process_time()
+
+
+def after_a_second(waiting: Waiting) -> bool:
+    time.sleep(1.05)
+    waiting.look()
+    return waiting.sleeps
+
+
+def test_they_sleep_as_long_as_others_want_the_processors() -> None:
+    others = Others(0.0)
+    with Waiting(others) as waiting:
+        before = len([*HERE.iterdir()]) if HERE.is_dir() else 0
+        assert not after_a_second(waiting)
+        others.share = 1.0
+        assert after_a_second(waiting)
+        if HERE.is_dir() and len(processors()) > 1:  # More threads than processors are what has them sleep.
+            assert len([*HERE.iterdir()]) - before >= len(processors()) - 1
+        assert after_a_second(waiting)
+        assert torch.get_num_threads() == 2
+        others.share = 0.0
+        assert not after_a_second(waiting)
+
+
+def test_nobody_is_left_when_it_is_over() -> None:
+    """The fixture counts."""
+    with Waiting(Others(1.0)) as waiting:
+        assert after_a_second(waiting)
+
+
+def test_within_a_second_nothing_is_asked() -> None:
+    with Waiting(Others(1.0)) as waiting:
+        waiting.look()
+        assert not waiting.sleeps
+
+
+@pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7")])
+def test_what_the_person_has_set_stays(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with Waiting(Others(1.0)) as waiting:
+        assert not after_a_second(waiting)
+
+
+def test_a_single_thread_waits_for_nobody() -> None:
+    torch.set_num_threads(1)
+    with Waiting(Others(1.0)) as waiting:
+        assert not after_a_second(waiting)
+
+
+def test_where_the_system_does_not_tell_nothing_is_done() -> None:
+    with Waiting(lambda: None) as waiting:
+        assert not after_a_second(waiting)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="the system does not tell")
+def test_the_processors_are_busy_at_least_as_long_as_this_process_is() -> None:
+    before, own = busy_seconds(), time.process_time()
+    while time.process_time() - own < 0.5:
+        pass
+    after = busy_seconds()
+    assert before is not None
+    assert after is not None
+    assert after - before >= 0.3  # They count in ticks.
