@@ -243,16 +243,17 @@ def _wide(batch: Batch, tokens: Grids) -> Grids:
 
 
 class _Spread(torch.autograd.Function):
-    """Vectors into their places. What stands in the others gets weight 0, hence no gradient to bring back."""
+    """Vectors into their places. What stands in the others gets weight 0, hence no gradient to bring back.
+
+    As the functions below without a `setup_context`, for which torch looks at the signature in each call: a twentieth
+    of a millisecond.
+    """
 
     @staticmethod
-    def forward(x: Tensor, slots: Tensor, fill: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slots: Tensor, fill: Tensor) -> Tensor:
+        ctx.save_for_backward(slots)
+        ctx.count = len(x)
         return x.index_select(0, fill)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.count = len(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -264,13 +265,10 @@ class _Overlap(torch.autograd.Function):
     """Vectors into blocks, each with its neighbours; torch's own gradient of this takes four times as long."""
 
     @staticmethod
-    def forward(x: Tensor, blocks: int, reach: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, blocks: int, reach: int) -> Tensor:
+        ctx.tokens, ctx.blocks, ctx.reach = len(x), blocks, reach
         padded = F.pad(x, (0, 0, 0, 0, reach, (blocks + 1) * reach - len(x)))
         return padded.unfold(0, 3 * reach, reach).transpose(2, 3)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
-        ctx.tokens, ctx.blocks, ctx.reach = len(inputs[0]), *inputs[1:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -287,13 +285,10 @@ class _Gather(torch.autograd.Function):
     """Vectors back out of their places; each is read once, so their gradients are copied and not added."""
 
     @staticmethod
-    def forward(x: Tensor, slots: Tensor, count: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slots: Tensor, count: int) -> Tensor:
+        ctx.save_for_backward(slots)
+        ctx.places = len(x)
         return _taken(x, slots, count)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.places = len(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_FEW = 1024
+"""Rows in bf16 below which a gradient in Python costs more than torch's longer way: a twentieth of a small step."""
+
 
 class Linear(nn.Linear):
     """torch's linear layer, computed by `linear`."""
@@ -25,11 +28,13 @@ class Linear(nn.Linear):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x W^T + b for `x` [N, I], `weight` [O, I] and `bias` [O] -> [N, O]; under autocast in its type.
 
-    Anything else that torch's own takes goes there, as do no rows at all, which oneDNN refuses in the gradient.
+    Anything else that torch's own takes goes there, as do few rows, and no rows at all, which oneDNN refuses in the
+    gradient.
     """
     where = x.device.type
     dtype = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else x.dtype
-    if x.ndim != 2 or not len(x) or not _by_onednn(where, dtype):
+    least = _FEW if dtype == torch.bfloat16 else 1
+    if x.ndim != 2 or len(x) < least or not _by_onednn(where, dtype):
         return F.linear(x, weight, bias)
     return _Linear.apply(x, weight, bias, dtype)  # type: ignore[no-any-return]
 

@@ -39,15 +39,12 @@ class _Turn(torch.autograd.Function):
     """Of several ways to write this the one that takes a CPU least time; the gradient is turned back."""
 
     @staticmethod
-    def forward(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
         half = x.shape[-1] // 2
         turned = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         turned[..., :half], turned[..., half:] = x[..., half:], x[..., :half]
         return turned.mul_(sin).addcmul_(x, cos)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -27,6 +27,7 @@ from ..tasks.pairs import OBJECTIVE
 from ..text.tokenizer import Tokenizer
 from ..train.loop import measure
 from ..train.precision import device, products_in, resolve
+from ..train.waiting import Waiting
 from .answers import ROWS_AHEAD, answered, graded, without
 from .choose import task_of, with_columns
 from .provenance import Provenance
@@ -93,12 +94,14 @@ class Answerer:
         if not parts:
             raise RecipeError(f"{self.folder} says nothing of rows: its task is {self.task.name}, for `fill`")
         stream = iter(rows)
-        while fields := list(islice(stream, ROWS_AHEAD)):
-            unlabelled = [without(one, parts[0].answer_field) for one in fields]
-            asked = Rows(unlabelled, self.tokenizer, self.length)
-            for row, answer in zip(fields, answered(self.model, asked, self.precision, MICRO_TOKENS), strict=True):
-                _refuse_taken(row, answer)
-                yield {**row, **answer}
+        with Waiting() as waiting:
+            while fields := list(islice(stream, ROWS_AHEAD)):
+                unlabelled = [without(one, parts[0].answer_field) for one in fields]
+                asked = Rows(unlabelled, self.tokenizer, self.length)
+                for row, answer in zip(fields, answered(self.model, asked, self.precision, MICRO_TOKENS), strict=True):
+                    _refuse_taken(row, answer)
+                    yield {**row, **answer}
+                waiting.look()
 
     def evaluate_rows(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         """The task's measures over labelled rows."""
