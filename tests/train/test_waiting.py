@@ -41,8 +41,9 @@ class Others:
 
 
 def after_a_second(waiting: Waiting) -> bool:
-    time.sleep(1.05)
-    waiting.look()
+    for _ in range(3):
+        with waiting.watching():
+            time.sleep(0.35)
     return waiting.sleeps
 
 
@@ -68,9 +69,20 @@ def test_nobody_is_left_when_it_is_over() -> None:
         assert after_a_second(waiting)
 
 
-def test_within_a_second_nothing_is_asked() -> None:
+def test_what_others_do_between_steps_does_not_count() -> None:
+    others = Others(0.0)
+    with Waiting(others) as waiting:
+        for _ in range(3):
+            with waiting.watching():
+                time.sleep(0.35)
+            others.used += 100.0
+        assert not waiting.sleeps
+
+
+def test_of_less_than_a_second_nothing_is_concluded() -> None:
     with Waiting(Others(1.0)) as waiting:
-        waiting.look()
+        with waiting.watching():
+            time.sleep(0.1)
         assert not waiting.sleeps
 
 

@@ -98,10 +98,11 @@ class Answerer:
             while fields := list(islice(stream, ROWS_AHEAD)):
                 unlabelled = [without(one, parts[0].answer_field) for one in fields]
                 asked = Rows(unlabelled, self.tokenizer, self.length)
-                for row, answer in zip(fields, answered(self.model, asked, self.precision, MICRO_TOKENS), strict=True):
+                with waiting.watching():
+                    answers = answered(self.model, asked, self.precision, MICRO_TOKENS)
+                for row, answer in zip(fields, answers, strict=True):
                     _refuse_taken(row, answer)
                     yield {**row, **answer}
-                waiting.look()
 
     def evaluate_rows(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         """The task's measures over labelled rows."""

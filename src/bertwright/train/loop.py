@@ -115,8 +115,10 @@ class Loop(Generic[L]):
             while self.step < until:
                 asked = time.perf_counter()
                 batches = feed(self.step)
-                yield self._one(batches, time.perf_counter() - asked)
-                waiting.look()
+                waited = time.perf_counter() - asked
+                with waiting.watching():
+                    done = self._one(batches, waited)
+                yield done
 
     def judged(self) -> AbstractContextManager[None]:
         """While it lasts the model has the weights that are judged and kept: the average, where there is one."""
@@ -205,8 +207,7 @@ def measure(model: Learner, batches: Iterable[Batch], precision: str) -> Sums:
     sums: Sums = {}
     with Waiting() as waiting:
         for batch in batches:
-            with products_in(precision, device):
+            with waiting.watching(), products_in(precision, device):
                 loss = model(batch.to(device))
             sums = add([sums, loss.measures])
-            waiting.look()
     return sums

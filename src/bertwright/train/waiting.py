@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -32,13 +32,13 @@ _SPLIT = 1 << 15
 class Waiting:
     """While it lasts, threads that wait sleep soon as long as other programs need processors that threads here use.
 
-    `busy` tells the seconds that all processors of this process have been busy, None where that is not to be had;
-    `look` is for between steps.
+    `busy` tells the seconds that all processors of this process have been busy, None where that is not to be had.
     """
 
     def __init__(self, busy: Callable[[], float | None] | None = None) -> None:
         self._busy = busy or busy_seconds
         self._idle: _IdleTeam | None = None
+        self._seconds = self._others = 0.0
 
     @property
     def sleeps(self) -> bool:
@@ -46,32 +46,38 @@ class Waiting:
 
     def __enter__(self) -> Self:
         self._threads = torch.get_num_threads()
-        self._watches = self._threads > 1 and not is_set_by_the_person()
-        self._seen = self._now()
+        self._watches = self._threads > 1 and not is_set_by_the_person() and self._busy() is not None
         return self
 
     def __exit__(self, *error: object) -> None:
         self._go_on_spinning()
 
-    def look(self) -> None:
-        """Sees to it, once a second; that takes some ten microseconds for a processor."""
-        if not self._watches or time.monotonic() - self._seen[0] < _SECONDS:
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around what the threads do, as a step: looks at what others do meanwhile, and after a second of it sees to
+        how threads wait. That takes some ten microseconds for a processor."""
+        if not self._watches:
+            yield
             return
-        before, self._seen = self._seen, self._now()
-        seconds, busy, own = (now - then for now, then in zip(self._seen, before, strict=True))
-        others = (busy - own) / seconds
+        before = self._used()
+        yield
+        seconds, busy, own = (now - then for now, then in zip(self._used(), before, strict=True))
+        self._seconds += seconds
+        self._others += busy - own
+        if self._seconds >= _SECONDS:
+            self._see_to_it(self._others / self._seconds)
+            self._seconds = self._others = 0.0
+
+    def _see_to_it(self, others: float) -> None:
         if others <= len(processors()) - self._threads + _TOLERATED:
             self._go_on_spinning()
         elif self._idle is None:
             self._idle = _IdleTeam(len(processors()) - self._threads + 2)
             torch.set_num_threads(self._threads)
 
-    def _now(self) -> tuple[float, float, float]:
+    def _used(self) -> tuple[float, float, float]:
         """What the clock says, what all programs have used of the processors, and what this one has."""
-        busy = self._busy()
-        if busy is None:
-            self._watches = False
-        return time.monotonic(), busy or 0.0, time.process_time()
+        return time.monotonic(), self._busy() or 0.0, time.process_time()
 
     def _go_on_spinning(self) -> None:
         if self._idle is not None:
