@@ -40,10 +40,12 @@ class BagOfWords(TokenTask):
 
     def label(self, batch: Batch, examples: list[Example], rng: Draws) -> Batch:
         """Of the ids that the examples came with, whatever another task hides of them."""
-        sequences = [ids for one in examples for ids in np.split(one.ids, np.cumsum(one.lengths)[:-1])]
-        bags = [np.setdiff1d(ids, batch.vocabulary.special) for ids in sequences]
-        firsts = batch.firsts.repeat_interleave(torch.tensor([*map(len, bags)]))
-        return batch.labelled(self.name, firsts, torch.from_numpy(np.concatenate(bags)))
+        ids, size = np.concatenate([one.ids for one in examples]), batch.vocabulary.size
+        ordinary = ~np.isin(ids, batch.vocabulary.special)
+        sequence = np.repeat(np.arange(len(batch)), batch.lengths)
+        # All bags as one sorted set: of each sequence for itself it takes three times as long.
+        which, tokens = np.divmod(np.unique(sequence[ordinary] * size + ids[ordinary]), size)
+        return batch.labelled(self.name, batch.firsts[torch.from_numpy(which)], torch.from_numpy(tokens))
 
     def loss(self, encoder: Encoder, head: nn.Module, batch: Batch) -> Loss:
         """Of one distribution a sequence, however many tokens are asked of it."""
