@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import runs
+import torch
 from transformers import AutoTokenizer, BertConfig, BertForPreTraining, BertForSequenceClassification, pipeline
 
 from bertwright.errors import CheckpointError, InputError, RecipeError, StoreError
 from bertwright.run.answering import Answerer, filler
 from bertwright.run.provenance import Provenance
+from bertwright.train import waiting
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,22 @@ def test_a_row_is_answered_the_same_in_any_company(answerer: Answerer) -> None:
     together = [answer["probability"] for answer in answerer.predict(rows)]
     alone = [next(answerer.predict([row]))["probability"] for row in rows]
     assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_answering_makes_room_for_other_programs(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where these take every processor, and no second goes by before that is seen."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(waiting, "busy_seconds", lambda: 1000.0 * time.monotonic())
+    monkeypatch.setattr(waiting, "_SECONDS", 0.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    answers = answerer.predict(runs.rows(2))
+    next(answers)
+    assert "idle team" in {thread.name for thread in threading.enumerate()}
+    answers.close()
+    assert "idle team" not in {thread.name for thread in threading.enumerate()}
+    torch.set_num_threads(before)
 
 
 def test_rows_are_read_as_they_are_answered(answerer: Answerer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import islice
 from typing import Any
@@ -84,7 +84,7 @@ class Answerer:
         other.model, other.task = model.eval(), model.task
         return other
 
-    def predict(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    def predict(self, rows: Iterable[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
         """Each row with what the model says of it, in order; a few thousand rows are held at a time.
 
         Raises RecipeError when the model's task is not one on rows, and InputError for a row with a column that is

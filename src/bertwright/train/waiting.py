@@ -73,7 +73,7 @@ class Waiting:
             self._go_on_spinning()
         elif self._idle is None:
             self._idle = _IdleTeam(len(processors()) - self._threads + 2)
-            torch.set_num_threads(self._threads)
+            run_on(self._threads)
 
     def _used(self) -> tuple[float, float, float]:
         """What the clock says, what all programs have used of the processors, and what this one has."""
