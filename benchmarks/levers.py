@@ -121,10 +121,11 @@ def without_grids(args: argparse.Namespace) -> None:
 
 
 def with_torch_attention(args: argparse.Namespace) -> None:
-    """torch's fused scaled_dot_product_attention in place of plain products."""
+    """torch's fused scaled_dot_product_attention, in one padded grid, in place of our own products."""
     from bertwright.nn import attention
 
-    attention._matmul = attention._fused
+    attention.Layout.of = attention.Layout.in_one_grid
+    attention.attended = attention._fused
 
 
 def without_short_waits(args: argparse.Namespace) -> None:
@@ -136,13 +137,13 @@ def with_dropout(args: argparse.Namespace) -> None:
 
 
 def with_torch_dropout(args: argparse.Namespace) -> None:
-    """torch's own dropout; to be compared with ours."""
-    from torch.nn import functional as F
+    """Numbers to keep drawn as torch's own dropout draws them; to be compared with ours."""
+    import torch
 
-    from bertwright.nn import attention, dropout
+    from bertwright.nn import dropout, products
 
     args.dropout = 0.1
-    dropout.dropout = attention.dropout = lambda x, p: F.dropout(x, p) if p else x
+    dropout.kept = products.kept = lambda count, p: torch.empty(count).bernoulli_(1 - p)
 
 
 LEVERS: dict[str, Callable[[argparse.Namespace], None]] = {

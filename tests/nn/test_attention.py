@@ -13,7 +13,10 @@ from torch import Tensor
 
 from bertwright.flow import Batch
 from bertwright.nn import attention as module
+from bertwright.nn import products
 from bertwright.nn.attention import Layout, attention
+from bertwright.nn.dropout import dropout
+from bertwright.nn.grids import Grids
 from bertwright.nn.rounding import evened
 
 MakeBatch = Callable[..., Batch]
@@ -103,8 +106,8 @@ def test_padding_gets_nothing_and_gives_nothing(
 
 def test_equal_rows_need_no_grid(make_batch: MakeBatch) -> None:
     layout = Layout.of(make_batch((4, 4, 4), (0, 3, 5, 6, 8, 11)))
-    assert layout.tokens == module.Grids(((3, 4),), None, None)
-    assert layout.reads == module.Grids(((3, 2),), None, None)
+    assert layout.tokens == Grids(((3, 4),), None, None)
+    assert layout.reads == Grids(((3, 2),), None, None)
     assert layout.masks == (None,)
 
 
@@ -127,17 +130,73 @@ def test_layouts_of_an_accelerator(
     check(batch, layout)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_both_products_agree(masked: bool) -> None:
-    draws = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(3, HEADS, 5, WIDTH, generator=draws) for _ in range(3))
-    mask = torch.arange(5) < torch.tensor([5, 2, 1])[:, None, None] if masked else None
-    torch.testing.assert_close(module._matmul(q, k, v, mask, 0.0), module._fused(q, k, v, mask, 0.0))
+@pytest.mark.parametrize("reads", [None, (0, 3, 5, 6), (2, 5, 7)])
+@pytest.mark.parametrize("lengths", [(5, 5, 5), (5, 2, 1)])
+def test_both_products_agree(make_batch: MakeBatch, lengths: tuple[int, ...], reads: tuple[int, ...] | None) -> None:
+    batch = make_batch(lengths, reads)
+    layout = Layout.in_one_grid(batch)
+    q, k, v = (vectors(batch.tokens, seed) for seed in range(3))
+    asked = q if reads is None else q[batch.reads]
+    found = [
+        product(asked, k, v, layout.reads or layout.tokens, layout.tokens, layout.masks, 0.0)
+        for product in (module.attended, module._fused)
+    ]
+    torch.testing.assert_close(*found)
+    gradients = [torch.autograd.grad(x.square().sum(), (q, k, v), retain_graph=True) for x in found]
+    for mine, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, other)
 
 
-def test_the_softmax_of_bf16_scores_sums_in_fp32() -> None:
-    scores = 4 * torch.randn(16, 512, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert torch.equal(scores.softmax(-1), scores.softmax(-1, dtype=torch.float32).bfloat16())
+@pytest.mark.parametrize("p", [0.0, 0.25])
+@pytest.mark.parametrize("lengths", [(40, 7, 33), (24, 24), (140, 130, 20, 9)])
+def test_in_bf16_as_by_autograd_from_the_same_numbers(
+    make_batch: MakeBatch, lengths: tuple[int, ...], p: float
+) -> None:
+    """Queries, keys and values that lie side by side, as one product gives them; dropped weights are the same."""
+    batch = make_batch(lengths)
+    draws = torch.Generator().manual_seed(3)
+    both = torch.randn(batch.tokens, 3 * HEADS * 8, generator=draws).bfloat16().requires_grad_()
+    pull = torch.randn(batch.tokens, HEADS, 8, generator=draws).bfloat16()
+
+    def of(function: Callable[..., Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(1)
+        out = function(*(part.unflatten(1, (HEADS, -1)) for part in x.chunk(3, 1)))
+        return out, torch.autograd.grad((out * pull).sum(), both)[0]
+
+    layout = Layout.of(batch)
+    found, gradient = of(lambda q, k, v: attention(q, k, v, layout, p), both)
+    want, expected = of(lambda q, k, v: in_grids(q, k, v, layout, p), both.float())
+    assert found.dtype == gradient.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), want, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(gradient.float(), expected.float(), rtol=0.03, atol=0.03)
+
+
+def in_grids(q: Tensor, k: Tensor, v: Tensor, layout: Layout, p: float) -> Tensor:
+    """The definition grid by grid, in the type of what comes, with the weights dropped that `attention` drops."""
+    flat, found, first = [], q.new_zeros(q.shape), 0
+    fill = torch.arange(len(q)) if layout.tokens.fill is None else layout.tokens.fill
+    for (rows, width), mask in zip(layout.tokens.shapes, layout.masks, strict=True):
+        here = fill[first : first + rows * width]
+        first += rows * width
+        query, key, value = (x[here].unflatten(0, (rows, width)).transpose(1, 2) for x in (q, k, v))
+        scores = query @ key.transpose(2, 3) / math.sqrt(q.shape[-1])
+        weights = (scores if mask is None else scores.masked_fill(~mask[:, None], -math.inf)).softmax(-1)
+        flat.append((dropout(weights, p) @ value).transpose(1, 2).flatten(0, 1))
+    slots = torch.arange(len(q)) if layout.tokens.slots is None else layout.tokens.slots
+    found[: len(slots)] = torch.cat(flat)[slots]
+    return found
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(width=st.integers(1, 140), rows=st.integers(1, 20), seed=st.integers(0, 1000))
+def test_the_softmax_of_bf16_scores_is_that_of_fp32(width: int, rows: int, seed: int) -> None:
+    """Whatever the width, which decides on the kernel: the sums are in fp32, and the result is rounded once."""
+    scores = 4 * torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)).bfloat16()
+    pull = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed + 1)).bfloat16()
+    weights = products._softmax(scores)
+    assert torch.equal(weights, scores.softmax(-1, dtype=torch.float32).bfloat16())
+    exact = weights.double() * (pull.double() - (weights.double() * pull.double()).sum(-1, keepdim=True))
+    torch.testing.assert_close(products._of_softmax(pull, weights).double(), exact, rtol=1 / 128, atol=1e-5)
 
 
 def test_dropped_weights_are_scaled(make_batch: MakeBatch) -> None:

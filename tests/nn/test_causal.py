@@ -60,7 +60,8 @@ def test_layouts_of_an_accelerator(
 ) -> None:
     """One grid, as wide for the queries as for the keys, and the fused product; both must do the same on the CPU."""
     batch = reading_on(make_batch(lengths, reads), [True, False, True])
-    monkeypatch.setattr(attention_module, "_matmul", attention_module._fused)
+    monkeypatch.setattr(attention_module, "attended", attention_module._fused)
+    monkeypatch.setattr(local, "_WORTH_BLOCKS", float("inf"))
     layout = causal(replace(Layout.in_one_grid(batch), varlen=Varlen.described(batch)), batch)
     assert layout.varlen is None
     check(batch, windowed(layout, batch, reach), reach)

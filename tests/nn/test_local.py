@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bertwright.flow import Batch
 from bertwright.nn import attention as attention_module
 from bertwright.nn import local
-from bertwright.nn.attention import Layout, Spans
+from bertwright.nn.attention import Layout
+from bertwright.nn.grids import Spans
 from bertwright.nn.local import windowed
 
 MakeBatch = Callable[..., Batch]
@@ -79,7 +80,7 @@ def test_layouts_of_an_accelerator(
 ) -> None:
     """One grid, as wide for the queries as for the keys, and the fused product; both must do the same on the CPU."""
     batch = make_batch(lengths, reads)
-    monkeypatch.setattr(attention_module, "_matmul", attention_module._fused)
+    monkeypatch.setattr(attention_module, "attended", attention_module._fused)
     check(batch, local._in_grids(Layout.in_one_grid(batch), batch, 3), 3)
 
 

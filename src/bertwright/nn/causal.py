@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..flow import Batch
-from .attention import Grids, Layout
+from .attention import Layout
+from .grids import Grids
 from .local import placed
 
 

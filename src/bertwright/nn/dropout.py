@@ -39,11 +39,16 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return x
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, p)
-    return _Scaled.apply(x, _kept(x.numel(), p).to(x.dtype).view(x.shape), 1 / (1 - p))  # type: ignore[no-any-return]
+    return _Scaled.apply(x, kept(x.numel(), p).to(x.dtype).view(x.shape), 1 / (1 - p))  # type: ignore[no-any-return]
 
 
-def _kept(count: int, p: float) -> Tensor:
-    """[count] int16: 1 with probability 1 - p, else 0; PCG64 DXSM keyed by one draw of torch's generator."""
+def kept(count: int, p: float) -> Tensor:
+    """[count] 1 with probability 1 - p, else 0; PCG64 DXSM keyed by one draw of torch's generator.
+
+    In what is compiled, which knows no other draws, by torch's generator itself.
+    """
+    if torch.compiler.is_compiling():
+        return torch.rand(count) >= p
     key = int(torch.randint(2**63 - 1, ()))
     bits = np.random.PCG64DXSM(key).random_raw(-(-count // 4)).view(np.int16)[:count]
     return torch.from_numpy(bits).ge_(round(p * 65536) - 32768)

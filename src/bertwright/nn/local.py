@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..flow import Batch
-from .attention import Grids, Layout, Spans, grids_of
+from .attention import Layout
+from .grids import Grids, Spans, grids_of
 
 _WORTH_BLOCKS = 2.0
 """Blocks are worth it on a CPU where they have so many times fewer scores: they copy each key several times."""
