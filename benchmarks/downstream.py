@@ -6,8 +6,9 @@ CLASSIFIER is a checkpoint fine-tuned with `bertwright finetune --task classify`
 Fine-tuning is timed over one pass of `--rows` rows: ours in batches of 32, stepping the words that were read and, to
 compare, all of them; the Trainer at its defaults (batches of 8, padded to the longest of each) and at its best flags
 (batches of 32 of like length, bf16 where the hardware has it, fused AdamW), without and with our allocator settings.
-Prediction: ours as `bertwright predict` does, and `transformers.pipeline` in batches of 32. Everyone has a new process
-for each round, as a person's command has; loading is not timed. In alternation; medians.
+On both sides texts are cut to tokens before. Prediction: ours as `bertwright predict` does, and `transformers.pipeline`
+in batches of 32. Everyone has a new process for each round, as a person's command has; loading is not timed. In
+alternation; medians.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def our_finetuning(rows: Rows) -> float:
     built.set_dropout(recipe.train.dropout or 0.0)
     built.to(device())
     number = len(rows.texts())
-    steps = -(-number // (recipe.train.batch_size or 32))
+    # As a run does to know how many there are; the Trainer's texts are cut beforehand too.
+    steps = -(-source.plan(recipe).examples_per_epoch // (recipe.train.batch_size or 32))
     loop = loop_of(recipe, built, source.feed(recipe), steps)
     started = time.perf_counter()
     for _ in loop.steps(steps):

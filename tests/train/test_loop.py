@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,6 +206,15 @@ def test_steps_say_what_they_did() -> None:
     assert loop.step == 3
     assert list(loop.steps(3)) == []
     assert [step.number for step in loop.steps(5)] == [4, 5]
+
+
+def test_what_was_there_is_not_gone_over_for_cycles_while_steps_are_made() -> None:
+    whole = model(MaskedLM())
+    steps = loop_of(whole, lambda step: micro_batches(MaskedLM(), sixteen(MaskedLM()), 16)).steps(2)
+    next(steps)
+    assert gc.get_freeze_count() > 100_000
+    steps.close()
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_rate_moves_the_weights() -> None:

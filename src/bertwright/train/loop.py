@@ -23,6 +23,7 @@ from ..sums import Sums, add
 from .average import Average
 from .optim import AnyOptimizer
 from .precision import products_in
+from .settled import settled
 from .waiting import Waiting
 
 
@@ -111,7 +112,7 @@ class Loop(Generic[L]):
 
         `begin` says when a step's batches are prepared.
         """
-        with begin(self._prepared, until) as feed, Waiting() as waiting:
+        with settled(), begin(self._prepared, until) as feed, Waiting() as waiting:
             while self.step < until:
                 asked = time.perf_counter()
                 batches = feed(self.step)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .lean import Lean
 from .precision import bf16_is_fast
 
 _STEEP = (3.4445, -4.7750, 2.0315)
@@ -18,7 +19,7 @@ _TOGETHER = 1 << 22
 """Numbers of matrices that are updated together: what that takes of memory is a few times as many bytes."""
 
 
-class StackedMuon(torch.optim.Optimizer):
+class StackedMuon(Lean):
     """Muon, where a parameter may hold several matrices one above the other, each updated for itself.
 
     (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.) `stacks` says of how many a

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, RecipeError
 from ..nn.heads import Predictor
 from ..tasks.model import Model
+from .lean import AdamW
 from .muon import StackedMuon
 from .rows import RowAdamW
 
@@ -131,7 +132,7 @@ def _adamw(
         if p is looked_up
     ]
     return [
-        *([torch.optim.AdamW(filled, **ADAM, fused=True)] if filled else []),
+        *([AdamW(filled, **ADAM, fused=True)] if filled else []),
         *([RowAdamW(table, **ADAM)] if table else []),
     ]
 

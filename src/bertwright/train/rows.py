@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from .lean import Lean
 
-class RowAdamW(torch.optim.Optimizer):
+
+class RowAdamW(Lean):
     """AdamW (Loshchilov and Hutter, ICLR 2019) of matrices [V, H] with sparse gradients, to its own numbers.
 
     A row that no step has read yet has no moments, and AdamW does nothing to it but let it decay. So moments are those
