@@ -171,6 +171,21 @@ def test_in_bf16_as_by_autograd_from_the_same_numbers(
     torch.testing.assert_close(gradient.float(), expected.float(), rtol=0.03, atol=0.03)
 
 
+def test_under_autocast_it_is_in_that_type(make_batch: MakeBatch) -> None:
+    """Whatever comes: the gradients have the types of what came."""
+    layout = Layout.of(make_batch((5, 2, 1)))
+    q, k, v = (vectors(8, seed).detach().float().requires_grad_() for seed in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention(q, k.bfloat16(), v, layout, 0.0)
+    assert found.dtype == torch.bfloat16
+    want = attention(q, k, v, layout, 0.0)
+    torch.testing.assert_close(found.float(), want, rtol=0.05, atol=0.05)
+    gradients = [torch.autograd.grad(x.float().square().sum(), (q, k, v)) for x in (found, want)]
+    for mine, other in zip(*gradients, strict=True):
+        assert mine.dtype == torch.float32
+        assert float((mine - other).abs().max()) < 0.05 * float(other.abs().max())
+
+
 def in_grids(q: Tensor, k: Tensor, v: Tensor, layout: Layout, p: float) -> Tensor:
     """The definition grid by grid, in the type of what comes, with the weights dropped that `attention` drops."""
     flat, found, first = [], q.new_zeros(q.shape), 0

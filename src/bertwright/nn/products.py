@@ -29,7 +29,11 @@ def attended(
 
     `queries` and `keys` say where these stand, as many rows in each of their grids; `masks` has for each grid
     [rows or 1, queries or 1, keys] True where a query sees a key, or None. `p` is the probability of dropping a weight.
+    Under autocast all is in its type.
     """
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     return _Attended.apply(query, key, value, queries, keys, masks, p)  # type: ignore[no-any-return]
 
 
