@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..flow import Batch
-from .grids import Grids, Spans, grids_of
-from .products import Masks, attended
+from .grids import Grids, Masks, Spans, grids_of
+from .products import attended
 from .rounding import rounded
 from .varlen import Varlen
 
@@ -35,7 +35,7 @@ class Layout:
     reads: Grids | None
     """The grids of the queries, where they are at `Batch.reads` only."""
     masks: Masks
-    """For each grid [rows or 1, queries or 1, keys] True where a query sees a key; None: it sees all of its row."""
+    """Which keys the queries of all tokens see."""
     read_masks: Masks | None = None
     """The same for the queries of `reads`; None: as for those of all tokens."""
     spans: Spans | None = None

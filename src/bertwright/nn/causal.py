@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..flow import Batch
 from .attention import Layout
-from .grids import Grids
+from .grids import Grids, Masks
 from .local import placed
 
 
@@ -24,7 +24,7 @@ def causal(layout: Layout, batch: Batch) -> Layout:
     # The last place of its own sequence that each token sees.
     last = torch.where(batch.causal, batch.positions, max(batch.lengths))
 
-    def masks(queries: Grids, vectors: Tensor) -> tuple[Tensor | None, ...]:
+    def masks(queries: Grids, vectors: Tensor) -> Masks:
         keys = zip(placed(queries, vectors), layout.tokens.shapes, layout.masks, strict=True)
         return tuple(_until(last_seen, width, mask) for last_seen, (_, width), mask in keys)
 

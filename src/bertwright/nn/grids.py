@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Masks = tuple[Tensor | None, ...]
+"""For each grid [rows or 1, queries or 1, keys] True where a query sees a key; None: it sees all of its row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grids:
@@ -28,6 +31,7 @@ class Grids:
     fill: Tensor | None
     """[sum of rows x width] the vector in each place: another of the same sequence where there is none."""
     _tables: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `_filling` found, by heads and step, and `_places`, by heads and 0: all layers share it."""
 
     def spread(self, x: Tensor) -> Tensor:
         """[K, h, d] -> [rows, h, width, d], for an accelerator, which has one grid; a view where they fill it."""
@@ -131,9 +135,7 @@ class Spans:
         return firsts[:, None] + torch.arange(3 * self.reach, device=device)
 
 
-def grids_of(
-    counts: Tensor, order: Tensor, shapes: Sequence[tuple[int, int]]
-) -> tuple[Grids, tuple[Tensor | None, ...]]:
+def grids_of(counts: Tensor, order: Tensor, shapes: Sequence[tuple[int, int]]) -> tuple[Grids, Masks]:
     """Grids for `counts[s]` vectors of each sequence s, whose rows come in `order`; and which places are taken.
 
     A row that is of the same sequence as the one before is there to make up the number.

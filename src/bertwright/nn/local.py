@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..flow import Batch
 from .attention import Layout
-from .grids import Grids, Spans, grids_of
+from .grids import Grids, Masks, Spans, grids_of
 
 _WORTH_BLOCKS = 2.0
 """Blocks are worth it on a CPU where they have so many times fewer scores: they copy each key several times."""
@@ -37,7 +37,7 @@ def _in_grids(layout: Layout, batch: Batch, reach: int) -> Layout:
 
     layout = replace(layout, varlen=layout.varlen and layout.varlen.within(reach))
 
-    def masks(places: list[Tensor], seen: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    def masks(places: list[Tensor], seen: Masks) -> Masks:
         widths = [width for _, width in layout.tokens.shapes]
         return tuple(_near(q, width, mask, reach) for q, width, mask in zip(places, widths, seen, strict=True))
 
@@ -62,7 +62,7 @@ def _near(queries: Tensor, width: int, mask: Tensor | None, reach: int) -> Tenso
 def _in_blocks(batch: Batch, spans: Spans) -> Layout:
     order = torch.arange(spans.blocks)
 
-    def queries(vectors: Tensor) -> tuple[Grids, tuple[Tensor | None, ...]]:
+    def queries(vectors: Tensor) -> tuple[Grids, Masks]:
         counts = torch.bincount(vectors // spans.reach, minlength=spans.blocks)
         shape = (spans.blocks, int(counts.max()))
         even = bool((counts == shape[1]).all())

@@ -8,16 +8,14 @@ in length, and 0.9 to 1.0 where they do not, to the same numbers but for roundin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .dropout import kept
-from .grids import Grids, Spans
+from .grids import Grids, Masks, Spans
 
-Masks = tuple[Tensor | None, ...]
 _LANES = 32
 """How many bf16 a register of AVX-512 holds. torch's kernels take what does not fill one number by number."""
 
@@ -96,9 +94,8 @@ def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
 
 def _by_grid(lines: Tensor, grids: Grids | Spans, heads: int) -> Sequence[Tensor]:
     """[P, d] -> a view [rows x h, width, d] for each grid"""
-    ends = accumulate((rows * width * heads for rows, width in grids.shapes), initial=0)
-    parts = zip(pairwise(ends), grids.shapes, strict=True)
-    return [lines[first:end].view(rows * heads, width, -1) for (first, end), (rows, width) in parts]
+    parts = lines.split([rows * width * heads for rows, width in grids.shapes])
+    return [part.view(rows * heads, width, -1) for part, (rows, width) in zip(parts, grids.shapes, strict=True)]
 
 
 def _scores(query: Tensor, key: Tensor, mask: Tensor | None, heads: int) -> Tensor:

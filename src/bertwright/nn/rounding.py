@@ -20,7 +20,7 @@ SIZES = 16
 """How many sizes there are from one power of two to the next: more waste less, and take longer to have all been met."""
 
 _TILE = 32
-"""How many tokens the products of a CPU take at once, so that fewer take no less time."""
+"""Hundreds of tokens come in multiples of this: in half as many sizes as of 16, of which a step takes no more time."""
 _FEW = 8 * _TILE
 
 
