@@ -55,6 +55,20 @@ def test_a_model_answers_without_loading_what_only_training_needs(classifier: Pa
     assert run.stderr.splitlines()[-1] == "set()"
 
 
+def test_what_is_brought_in_is_not_searched_for_cycles_again_and_again(classifier: Path, labelled: Path) -> None:
+    """Python's whole collection, which goes over all objects, is due several times while torch comes in."""
+    code = (
+        "import gc, sys\n"
+        "from bertwright.cli import main\n"
+        "sys.argv = ['bertwright', 'predict', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "finally: print(gc.get_stats()[2]['collections'], file=sys.stderr)\n"
+    )
+    words = [str(classifier), "--input", str(labelled)]
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=True)
+    assert int(run.stderr.splitlines()[-1]) <= 1
+
+
 def test_every_verb_is_in_the_help(call: Call) -> None:
     called = call("--help")
     assert called.status == 0
