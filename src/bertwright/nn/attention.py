@@ -25,6 +25,8 @@ _WORTH_A_GRID = 2**17
 """Scores in a head that a grid more has to spare a CPU: it costs the time of half as many, and new kernels at first."""
 _ROW_SIZES = 4
 """How many sizes a CPU's grids have from one power of two rows to the next: each goes with many widths."""
+_WIDTHS = 8
+"""A CPU's grids are as wide as multiples of this: short ones come in few sizes, and cost little more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ class Layout:
             real = len(batch) - batch.padding
             order = sorted(range(real), key=lambda s: -batch.lengths[s])
             order, shapes = _evened(order, _grouped([batch.lengths[s] for s in order]))
-            tokens, masks = grids_of(torch.tensor(batch.lengths[:real]), torch.tensor(order), shapes)
-        reads = None if batch.reads is None else _narrow(batch, tokens, torch.tensor(order))
+            tokens, masks = grids_of(np.array(batch.lengths[:real]), np.array(order), shapes)
+        reads = None if batch.reads is None else _narrow(batch, tokens, np.array(order))
         return cls(tokens, reads, masks)
 
     @classmethod
@@ -138,16 +140,17 @@ def _evened(order: list[int], shapes: Sequence[tuple[int, int]]) -> tuple[list[i
         first += number
         more = rounded(number, _ROW_SIZES) - number
         rows += here + here[-1:] * more
-        even.append((number + more, rounded(width)))
+        even.append((number + more, -(-rounded(width) // _WIDTHS) * _WIDTHS))
     return rows, even
 
 
-def _narrow(batch: Batch, tokens: Grids, order: Tensor) -> Grids:
+def _narrow(batch: Batch, tokens: Grids, order: np.ndarray) -> Grids:
     """Grids only as wide as the reads of their sequences."""
     assert batch.reads is not None
-    counts = torch.searchsorted(batch.reads, batch.cu_seqlens).diff()
-    widths = [int(x.max()) for x in counts[order].split([rows for rows, _ in tokens.shapes])]
-    if tokens.slots is None and bool((counts == widths[0]).all()):
+    counts = np.diff(np.searchsorted(batch.reads.numpy(), batch.cu_seqlens.numpy()))
+    ends = np.cumsum([rows for rows, _ in tokens.shapes])
+    widths = [int(part.max()) for part in np.split(counts[order], ends[:-1])]
+    if tokens.slots is None and (counts == widths[0]).all():
         return Grids(((len(batch), widths[0]),), None, None)
     shapes = [(rows, rounded(max(1, width))) for (rows, _), width in zip(tokens.shapes, widths, strict=True)]
     return grids_of(counts, order, shapes)[0]

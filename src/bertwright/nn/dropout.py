@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random.bit_generator import ISeedSequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,15 +44,24 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 def kept(count: int, p: float) -> Tensor:
-    """[count] 1 with probability 1 - p, else 0; PCG64 DXSM keyed by one draw of torch's generator.
+    """[count] 1 with probability 1 - p, else 0; PCG64 DXSM from a state that torch's generator draws.
 
     In what is compiled, which knows no other draws, by torch's generator itself.
     """
     if torch.compiler.is_compiling():
         return torch.rand(count) >= p
-    key = int(torch.randint(2**63 - 1, ()))
-    bits = np.random.PCG64DXSM(key).random_raw(-(-count // 4)).view(np.int16)[:count]
+    bits = np.random.PCG64DXSM(_DRAWN).random_raw(-(-count // 4)).view(np.int16)[:count]  # type: ignore[arg-type]
     return torch.from_numpy(bits).ge_(round(p * 65536) - 32768)
+
+
+class _Drawn(ISeedSequence):
+    """Words of torch's generator as they come: what makes a state of one word costs as much as a mask of few."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> np.ndarray:
+        return torch.randint(2**63 - 1, (n_words,)).numpy().view(dtype)
+
+
+_DRAWN = _Drawn()
 
 
 class _Scaled(torch.autograd.Function):

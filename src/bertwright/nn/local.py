@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,10 +61,10 @@ def _near(queries: Tensor, width: int, mask: Tensor | None, reach: int) -> Tenso
 
 
 def _in_blocks(batch: Batch, spans: Spans) -> Layout:
-    order = torch.arange(spans.blocks)
+    order = np.arange(spans.blocks)
 
     def queries(vectors: Tensor) -> tuple[Grids, Masks]:
-        counts = torch.bincount(vectors // spans.reach, minlength=spans.blocks)
+        counts = np.bincount(vectors.numpy() // spans.reach, minlength=spans.blocks)
         shape = (spans.blocks, int(counts.max()))
         even = bool((counts == shape[1]).all())
         grids = Grids((shape,), None, None) if even else grids_of(counts, order, [shape])[0]

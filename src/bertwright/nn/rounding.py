@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -70,14 +71,20 @@ def _with_tokens(batch: Batch) -> Batch:
     lengths = (*batch.lengths, *[width] * whole, *[rest] * bool(rest))
     return replace(
         batch,
-        ids=F.pad(batch.ids, (0, more), value=batch.vocabulary.pad),
-        positions=torch.cat((batch.positions, torch.arange(more) % width)),
-        segments=F.pad(batch.segments, (0, more)),
-        cu_seqlens=F.pad(torch.tensor(lengths).cumsum(0), (1, 0)),
+        ids=_followed(batch.ids, batch.vocabulary.pad, more),
+        positions=torch.from_numpy(np.concatenate((batch.positions.numpy(), np.arange(more) % width))),
+        segments=_followed(batch.segments, 0, more),
+        cu_seqlens=torch.from_numpy(np.cumsum((0, *lengths))),
         lengths=lengths,
         padding=len(lengths) - len(batch),
-        causal=None if batch.causal is None else F.pad(batch.causal, (0, more)),
+        causal=None if batch.causal is None else _followed(batch.causal, False, more),
     )
+
+
+def _followed(x: Tensor, value: int, times: int) -> Tensor:
+    """[N + times] x with so many of the value behind it; numpy takes a fifth of torch's time for so little."""
+    plain = x.numpy()
+    return torch.from_numpy(np.concatenate((plain, np.full(times, value, plain.dtype))))
 
 
 def _in_tiles(tokens: int) -> int:
