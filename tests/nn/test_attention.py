@@ -195,7 +195,7 @@ def in_grids(q: Tensor, k: Tensor, v: Tensor, layout: Layout, p: float) -> Tenso
         first += rows * width
         query, key, value = (x[here].unflatten(0, (rows, width)).transpose(1, 2) for x in (q, k, v))
         scores = query @ key.transpose(2, 3) / math.sqrt(q.shape[-1])
-        weights = (scores if mask is None else scores.masked_fill(~mask[:, None], -math.inf)).softmax(-1)
+        weights = (scores if mask is None else scores.masked_fill(~mask.sees[:, None], -math.inf)).softmax(-1)
         flat.append((dropout(weights, p) @ value).transpose(1, 2).flatten(0, 1))
     slots = torch.arange(len(q)) if layout.tokens.slots is None else layout.tokens.slots
     found[: len(slots)] = torch.cat(flat)[slots]

@@ -97,7 +97,7 @@ def test_long_sequences_do_not_meet_as_a_whole(make_batch: MakeBatch) -> None:
     layout = windowed(Layout.of(batch), batch, 64)
     assert layout.spans == Spans(blocks=110, reach=64)
     assert layout.tokens.shapes == ((110, 64),)
-    assert [mask.shape for mask in layout.masks if mask is not None] == [(110, 64, 192)]
+    assert [mask.sees.shape for mask in layout.masks if mask is not None] == [(110, 64, 192)]
     short = make_batch((128, 128, 100))
     assert windowed(Layout.of(short), short, 64).spans is None
 
@@ -105,6 +105,6 @@ def test_long_sequences_do_not_meet_as_a_whole(make_batch: MakeBatch) -> None:
 def test_equal_rows_share_a_mask(make_batch: MakeBatch) -> None:
     batch = make_batch((20, 20, 20), (0, 20, 45))
     layout = windowed(Layout.of(batch), batch, 12)
-    assert [mask.shape for mask in layout.masks if mask is not None] == [(1, 20, 20)]
+    assert [mask.sees.shape for mask in layout.masks if mask is not None] == [(1, 20, 20)]
     assert layout.read_masks is not None
     assert [mask.shape for mask in layout.read_masks if mask is not None] == [(3, 1, 20)]

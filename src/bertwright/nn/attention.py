@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..flow import Batch
-from .grids import Grids, Masks, Spans, grids_of
+from .grids import Grids, Mask, Masks, Spans, grids_of
 from .products import attended
 from .rounding import rounded
 from .varlen import Varlen
@@ -86,7 +86,7 @@ class Layout:
             counts, within = batch.cu_seqlens.diff(), torch.arange(width, device=batch.ids.device)
             fill = (batch.firsts[:, None] + within.minimum(counts[:, None] - 1)).flatten()
             tokens = Grids(shapes, batch.sequences_of(batch.indices) * width + batch.positions, fill)
-            masks = (within < counts[:, None, None],)
+            masks = (Mask(within < counts[:, None, None]),)
         reads = None if batch.reads is None else _wide(batch, tokens)
         return cls(tokens, reads, masks, varlen=Varlen.of(batch))
 
@@ -112,7 +112,7 @@ def _fused(
     """As `products.attended`, for an accelerator: by torch's kernel, in the one grid that there is."""
     assert isinstance(keys, Grids)
     (mask,) = masks
-    allowed = None if mask is None else mask[:, None]
+    allowed = None if mask is None else mask.sees[:, None]
     grids = queries.spread(query), keys.spread(key), keys.spread(value)
     return queries.gather(F.scaled_dot_product_attention(*grids, attn_mask=allowed, dropout_p=p), len(query))
 

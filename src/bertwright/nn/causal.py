@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..flow import Batch
 from .attention import Layout
-from .grids import Grids, Masks
+from .grids import Grids, Mask, Masks
 from .local import placed
 
 
@@ -34,7 +34,7 @@ def causal(layout: Layout, batch: Batch) -> Layout:
     return replace(narrowed, read_masks=masks(layout.reads, last[batch.reads]))
 
 
-def _until(last_seen: Tensor, width: int, mask: Tensor | None) -> Tensor:
+def _until(last_seen: Tensor, width: int, mask: Mask | None) -> Mask:
     """[rows, queries, width] which of the keys at 0 to width - 1 stand at `last_seen` [rows, queries] or before."""
     sees = torch.arange(width, device=last_seen.device) <= last_seen[:, :, None]
-    return sees if mask is None else sees & mask
+    return Mask(sees if mask is None else sees & mask.sees)

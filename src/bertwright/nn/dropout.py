@@ -10,6 +10,12 @@ from numpy.random.bit_generator import ISeedSequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+ZEROS = {
+    dtype: torch.zeros((), dtype=dtype, device="cpu")
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+}
+"""What kernels ask for as something to add to, where there is nothing: a new one each time costs as much as they do."""
+
 
 class Dropout(nn.Module):
     """In training zeroes each number with probability `p` and scales the others by 1 / (1 - p)."""
@@ -18,8 +24,8 @@ class Dropout(nn.Module):
         super().__init__()
         self.p = p
 
-    def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.active)
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        return dropout(x, self.active, onto)
 
     @property
     def active(self) -> float:
@@ -30,17 +36,22 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-def dropout(x: Tensor, p: float) -> Tensor:
+def dropout(x: Tensor, p: float, onto: Tensor | None = None) -> Tensor:
     """`x` with each number zeroed with probability `p` (to 1/65536) and the others scaled by 1 / (1 - p).
 
-    What is dropped is a function of torch's seed. torch's own dropout draws a number in floating point for each element
-    on a CPU; 16 bits of a 64-bit draw are enough, and take a ninth of the time.
+    Where there is `onto`, of the same shape, it is that and `x` so treated added up. What is dropped is a function of
+    torch's seed. torch's own dropout draws a number in floating point for each element on a CPU; 16 bits of a 64-bit
+    draw are enough, and take a ninth of the time.
     """
-    if p == 0:
-        return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.dropout(x, p)
-    return _Scaled.apply(x, kept(x.numel(), p).to(x.dtype).view(x.shape), 1 / (1 - p))  # type: ignore[no-any-return]
+    if p == 0 or x.device.type != "cpu" or torch.compiler.is_compiling():
+        dropped = F.dropout(x, p) if p else x
+        return dropped if onto is None else onto + dropped
+    return _Scaled.apply(x, kept(x.numel(), p).to(x.dtype).view(x.shape), 1 / (1 - p), onto)  # type: ignore[no-any-return]
+
+
+def scaled(x: Tensor, keep: Tensor, scale: float, onto: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """onto + x * keep * scale on a CPU in one pass, with the scale not rounded to the type of x."""
+    return torch.addcmul(ZEROS[x.dtype] if onto is None else onto, x, keep, value=scale, out=out)
 
 
 def kept(count: int, p: float) -> Tensor:
@@ -65,15 +76,14 @@ _DRAWN = _Drawn()
 
 
 class _Scaled(torch.autograd.Function):
-    """x * keep * scale in one pass each way, with the scale not rounded to the type of x."""
-
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float, onto: Tensor | None) -> Tensor:
         ctx.save_for_backward(keep)
-        ctx.scale = scale
-        return torch.addcmul(x.new_zeros(()), x, keep, value=scale)
+        ctx.scale, ctx.below = scale, None if onto is None else onto.dtype
+        return scaled(x, keep, scale, onto)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (keep,) = ctx.saved_tensors
-        return torch.addcmul(grads[0].new_zeros(()), grads[0], keep, value=ctx.scale), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), (keep,) = grads, ctx.saved_tensors
+        below = None if ctx.below is None else grad.to(ctx.below)
+        return scaled(grad.to(keep.dtype), keep, ctx.scale), None, None, below

@@ -16,8 +16,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Masks = tuple[Tensor | None, ...]
-"""For each grid [rows or 1, queries or 1, keys] True where a query sees a key; None: it sees all of its row."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """Which keys the queries of a grid see."""
+
+    sees: Tensor
+    """[rows or 1, queries or 1, keys] True where a query sees a key"""
+    _biases: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def bias(self, heads: int, dtype: torch.dtype) -> Tensor:
+        """What to add to scores: 0 where a key is seen, else minus infinity. All layers share it.
+
+        [rows x heads or 1, queries or 1, keys] where one of the first two is 1; else, as that would be large,
+        [rows, queries, keys].
+        """
+        key = heads, dtype
+        if (found := self._biases.get(key)) is not None:
+            return found
+        bias = torch.zeros(self.sees.shape, dtype=dtype).masked_fill_(~self.sees, float("-inf"))
+        if 1 in bias.shape[:2] and len(bias) > 1:
+            bias = bias.repeat_interleave(heads, 0)
+        if not torch.compiler.is_compiling():  # What is compiled has no effects but its result.
+            self._biases[key] = bias
+        return bias
+
+
+Masks = tuple[Mask | None, ...]
+"""Of each grid; None: its queries see all of their row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +177,7 @@ def grids_of(counts: np.ndarray, order: np.ndarray, shapes: Sequence[tuple[int, 
         here, within = order[which], np.arange(width)
         number = counts[here, None]
         mask = within < number
-        masks.append(torch.from_numpy(mask)[:, None])
+        masks.append(Mask(torch.from_numpy(mask)[:, None]))
         takes.append((mask & ~repeated[which, None]).ravel())
         fills.append((firsts[here, None] + np.minimum(within, np.maximum(number - 1, 0))).ravel())
     fill, places = np.concatenate(fills), np.concatenate(takes).nonzero()[0]

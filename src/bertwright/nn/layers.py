@@ -46,9 +46,9 @@ class PostNormLayer(nn.Module):
         here = layout.everywhere if reads is None else layout
         context = attention(query, key, value, here, self.attention_dropout.active).flatten(1)
         residual = hidden if reads is None else hidden[reads]
-        attended = self.attention_norm(residual + self.dropout(self.attention_output(context)))
+        attended = self.attention_norm(self.dropout(self.attention_output(context), onto=residual))
         forwarded = self.output(self.activation(self.intermediate(attended)))
-        return self.output_norm(attended + self.dropout(forwarded))
+        return self.output_norm(self.dropout(forwarded, onto=attended))
 
     def looks(self, hidden: Tensor, layout: Layout, marks: Tensor) -> Tensor:
         """[N, h, K] how much attention each of N tokens gives to those of its sequence with `marks` [N, K]."""
@@ -96,7 +96,7 @@ class PreNormLayer(nn.Module):
         here = layout.everywhere if reads is None else layout
         context = attention(query, key, value, here, self.attention_dropout.active).flatten(1)
         residual = hidden if reads is None else hidden[reads]
-        attended = residual + self.attention_dropout(self.attention_output(context))
+        attended = self.attention_dropout(self.attention_output(context), onto=residual)
         return self.output_norm(attended + self._forwarded(self.forward_norm(attended)))
 
     def looks(self, hidden: Tensor, layout: Layout, rotation: Rotation, marks: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..flow import Batch
 from .attention import Layout
-from .grids import Grids, Masks, Spans, grids_of
+from .grids import Grids, Mask, Masks, Spans, grids_of
 
 _WORTH_BLOCKS = 2.0
 """Blocks are worth it on a CPU where they have so many times fewer scores: they copy each key several times."""
@@ -52,12 +52,12 @@ def _in_grids(layout: Layout, batch: Batch, reach: int) -> Layout:
     return replace(layout, masks=masks(places, layout.masks), read_masks=read_masks)
 
 
-def _near(queries: Tensor, width: int, mask: Tensor | None, reach: int) -> Tensor | None:
+def _near(queries: Tensor, width: int, mask: Mask | None, reach: int) -> Mask | None:
     """[rows, queries, width] which of the keys at 0 to width - 1 are near the `queries` [rows, queries]."""
     if width <= reach + 1:
         return mask
     near = (queries[:, :, None] - torch.arange(width, device=queries.device)).abs() <= reach
-    return _never_blind(near if mask is None else near & mask)
+    return Mask(_never_blind(near if mask is None else near & mask.sees))
 
 
 def _in_blocks(batch: Batch, spans: Spans) -> Layout:
@@ -75,7 +75,7 @@ def _in_blocks(batch: Batch, spans: Spans) -> Layout:
         if batch.causal is not None:
             last = torch.where(batch.causal[tokens], tokens, last)
         keys = spans.tokens(vectors.device)[:, None]
-        return grids, (_never_blind((keys >= first[:, :, None]) & (keys <= last[:, :, None])),)
+        return grids, (Mask(_never_blind((keys >= first[:, :, None]) & (keys <= last[:, :, None]))),)
 
     tokens, masks = queries(batch.indices)
     reads, read_masks = (None, None) if batch.reads is None else queries(batch.reads)

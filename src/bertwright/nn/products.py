@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .dropout import kept
-from .grids import Grids, Masks, Spans
+from .dropout import ZEROS, kept, scaled
+from .grids import Grids, Mask, Masks, Spans
 
 _LANES = 32
 """How many bf16 a register of AVX-512 holds. torch's kernels take what does not fill one number by number."""
@@ -25,9 +25,8 @@ def attended(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V of `query` [K, h, d], `key` [N, h, d] and `value` [N, h, e] -> [K, h, e].
 
-    `queries` and `keys` say where these stand, as many rows in each of their grids; `masks` has for each grid
-    [rows or 1, queries or 1, keys] True where a query sees a key, or None. `p` is the probability of dropping a weight.
-    Under autocast all is in its type.
+    `queries` and `keys` say where these stand, as many rows in each of their grids; `masks` say which keys each query
+    sees. `p` is the probability of dropping a weight. Under autocast all is in its type.
     """
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
@@ -52,7 +51,7 @@ class _Attended(torch.autograd.Function):
             weights, keep, dropped = _softmax(scores), None, None
             if p:
                 keep = kept(weights.numel(), p).to(weights.dtype).view(weights.shape)
-                dropped = torch.addcmul(weights.new_zeros(()), weights, keep, value=1 / (1 - p), out=scores)
+                dropped = scaled(weights, keep, 1 / (1 - p), out=scores)
             context.append(torch.bmm(weights if dropped is None else dropped, v_here))
             shares += [weights, keep, dropped]
         ctx.save_for_backward(q, k, v, *shares)
@@ -76,7 +75,7 @@ class _Attended(torch.autograd.Function):
             of_v.append(torch.bmm((weights if dropped is None else dropped).transpose(1, 2), grad))
             of_weights = torch.bmm(grad, v_here.transpose(1, 2))
             if keep is not None:
-                torch.addcmul(grad.new_zeros(()), of_weights, keep, value=1 / (1 - p), out=of_weights)
+                scaled(of_weights, keep, 1 / (1 - p), out=of_weights)
             of_scores = _of_softmax(of_weights, weights)
             of_q.append(_scaled(of_scores, k_here, k_here.shape[-1]))
             of_k.append(_scaled(of_scores.transpose(1, 2), q_here, q_here.shape[-1]))
@@ -94,26 +93,26 @@ def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
 
 def _by_grid(lines: Tensor, grids: Grids | Spans, heads: int) -> Sequence[Tensor]:
     """[P, d] -> a view [rows x h, width, d] for each grid"""
-    parts = lines.split([rows * width * heads for rows, width in grids.shapes])
-    return [part.view(rows * heads, width, -1) for part, (rows, width) in zip(parts, grids.shapes, strict=True)]
+    shapes = [(rows * heads, width) for rows, width in grids.shapes]
+    parts = [lines] if len(shapes) == 1 else lines.split([rows * width for rows, width in shapes])
+    return [part.view(*shape, -1) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _scores(query: Tensor, key: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+def _scores(query: Tensor, key: Tensor, mask: Mask | None, heads: int) -> Tensor:
     """[rows x h, queries, keys] Q K^T / sqrt(d), minus infinity where a key is not seen"""
     flipped = key.transpose(1, 2)
     if mask is None:
         return _scaled(query, flipped, query.shape[-1])
-    bias = query.new_zeros(mask.shape).masked_fill_(~mask, float("-inf"))
+    bias = mask.bias(heads, query.dtype)
     if 1 in bias.shape[:2]:
-        each = bias if len(bias) == 1 else bias.repeat_interleave(heads, 0)
-        return torch.baddbmm(each, query, flipped, alpha=query.shape[-1] ** -0.5)
+        return torch.baddbmm(bias, query, flipped, alpha=query.shape[-1] ** -0.5)
     scores = _scaled(query, flipped, query.shape[-1])
     return (scores.view(-1, heads, *scores.shape[1:]) + bias[:, None]).flatten(0, 1)
 
 
 def _scaled(one: Tensor, other: Tensor, size: int) -> Tensor:
     """The product of each pair of matrices over the square root of the size of heads."""
-    return torch.baddbmm(one.new_empty(()), one, other, beta=0, alpha=size**-0.5)
+    return torch.baddbmm(ZEROS[one.dtype], one, other, beta=0, alpha=size**-0.5)
 
 
 def _softmax(scores: Tensor) -> Tensor:
