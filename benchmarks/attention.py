@@ -59,7 +59,7 @@ def plain(query: Tensor, key: Tensor, value: Tensor, layout: Layout, p: float) -
         if mask is None:
             scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=SIZE**-0.5)
         else:
-            bias = q.new_zeros(mask.shape).masked_fill_(~mask, float("-inf")).repeat_interleave(heads, 0)
+            bias = mask.bias(heads, q.dtype)
             scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=SIZE**-0.5)
         parts.append((dropout(scores.softmax(-1), p) @ v).unflatten(0, (rows, heads)).transpose(1, 2).flatten(0, 1))
     whole = torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -107,4 +107,4 @@ def test_equal_rows_share_a_mask(make_batch: MakeBatch) -> None:
     layout = windowed(Layout.of(batch), batch, 12)
     assert [mask.sees.shape for mask in layout.masks if mask is not None] == [(1, 20, 20)]
     assert layout.read_masks is not None
-    assert [mask.shape for mask in layout.read_masks if mask is not None] == [(3, 1, 20)]
+    assert [mask.sees.shape for mask in layout.read_masks if mask is not None] == [(3, 1, 20)]

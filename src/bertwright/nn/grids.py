@@ -57,8 +57,8 @@ class Grids:
     be fewer than vectors: those behind are padding, which gets zeros and sends nothing back."""
     fill: Tensor | None
     """[sum of rows x width] the vector in each place: another of the same sequence where there is none."""
-    _tables: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What `_filling` found, by heads and step, and `_places`, by heads and 0: all layers share it."""
+    _tables: dict[tuple[int, int, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `_filling` found, by heads, parts and step, and `_places`, by heads, parts and 0: all layers share it."""
 
     def spread(self, x: Tensor) -> Tensor:
         """[K, h, d] -> [rows, h, width, d], for an accelerator, which has one grid; a view where they fill it."""
@@ -72,18 +72,19 @@ class Grids:
         flat = x.transpose(1, 2).flatten(0, 1)
         return flat if self.slots is None else _Gather.apply(flat, self.slots, count)  # type: ignore[return-value]
 
-    def lines(self, x: Tensor) -> Tensor:
-        """[K, h, d] -> [P, d], without a gradient"""
+    def lines(self, x: Tensor, parts: int = 1) -> Tensor:
+        """[K, parts x h, d] -> [parts x P, d], one part after the other, without a gradient"""
+        heads, size = x.shape[1] // parts, x.shape[2]
         if self.fill is None:
-            return x.unflatten(0, self.shapes[0]).transpose(1, 2).reshape(-1, x.shape[-1])
-        heads, size = x.shape[1:]
+            rows, width = self.shapes[0]
+            return x.view(rows, width, parts, heads, size).permute(2, 0, 3, 1, 4).reshape(-1, size)
         # The queries of a product that also gives keys and values lie between these, and are read where they lie; but
         # what is compiled may lie anywhere.
         if torch.compiler.is_compiling() or x.stride(2) != 1 or x.stride(1) != size or x.stride(0) % size:
             x = x.contiguous()
         step = x.stride(0) // size
-        lines = x.as_strided(((len(x) - 1) * step + heads, size), (size, 1))
-        return lines.index_select(0, self._filling(heads, step))
+        lines = x.as_strided(((len(x) - 1) * step + parts * heads, size), (size, 1))
+        return lines.index_select(0, self._filling(heads, parts, step))
 
     def lines_once(self, x: Tensor) -> Tensor:
         """[K, h, d] -> [P, d] with each vector in its own place and zeros elsewhere"""
@@ -94,28 +95,29 @@ class Grids:
         lines = x.new_zeros(heads * sum(rows * width for rows, width in self.shapes), size)
         return lines.index_copy_(0, places, x[: len(self.slots)].reshape(-1, size))
 
-    def vectors(self, lines: Tensor, heads: int, count: int) -> Tensor:
-        """[P, d] -> [K, h, d] for `count` vectors: `lines` undone"""
+    def vectors(self, lines: Tensor, heads: int, count: int, parts: int = 1) -> Tensor:
+        """[parts x P, d] -> [K, parts x h, d] for `count` vectors: `lines` undone"""
         if self.slots is None:
             rows, width = self.shapes[0]
-            return lines.view(rows, heads, width, -1).transpose(1, 2).flatten(0, 1)
-        places = self._places(heads)
-        return _taken(lines, places, count * heads).view(count, heads, -1)
+            whole = lines.view(parts, rows, heads, width, -1).permute(1, 3, 0, 2, 4)
+            return whole.reshape(count, parts * heads, -1)
+        places = self._places(heads, parts)
+        return _taken(lines, places, count * parts * heads).view(count, parts * heads, -1)
 
-    def _filling(self, heads: int, step: int) -> Tensor:
-        """[P] which line of vectors that are `step` lines apart goes to each line of the grids."""
+    def _filling(self, heads: int, parts: int, step: int) -> Tensor:
+        """[parts x P] which line of vectors that are `step` lines apart goes to each line of the grids."""
         assert self.fill is not None
-        if (found := self._tables.get((heads, step))) is not None:
+        if (found := self._tables.get((heads, parts, step))) is not None:
             return found
         head = torch.arange(heads)[:, None]
-        parts = zip(self.fill.split([rows * width for rows, width in self.shapes]), self.shapes, strict=True)
-        lines = [(part.view(rows, 1, width) * step + head).flatten() for part, (rows, width) in parts]
-        return self._remembered((heads, step), torch.cat(lines))
+        grids = zip(self.fill.split([rows * width for rows, width in self.shapes]), self.shapes, strict=True)
+        lines = torch.cat([(fill.view(rows, 1, width) * step + head).flatten() for fill, (rows, width) in grids])
+        return self._remembered((heads, parts, step), _again(lines, parts, heads).T.flatten())
 
-    def _places(self, heads: int) -> Tensor:
-        """[K x h] which line of the grids each head of each vector has."""
+    def _places(self, heads: int, parts: int = 1) -> Tensor:
+        """[K x parts x h] which line of the grids each head of each vector has."""
         assert self.slots is not None
-        if (found := self._tables.get((heads, 0))) is not None:
+        if (found := self._tables.get((heads, parts, 0))) is not None:
             return found
         firsts, apart, begin = [], [], 0
         for rows, width in self.shapes:
@@ -124,9 +126,10 @@ class Grids:
             apart.append(torch.full((rows * width,), width))
             begin += rows * width * heads
         first, step = torch.cat(firsts)[self.slots], torch.cat(apart)[self.slots]
-        return self._remembered((heads, 0), (first[:, None] + step[:, None] * torch.arange(heads)).flatten())
+        lines = _again(first, parts, begin)[:, :, None] + step[:, None, None] * torch.arange(heads)
+        return self._remembered((heads, parts, 0), lines.flatten())
 
-    def _remembered(self, key: tuple[int, int], table: Tensor) -> Tensor:
+    def _remembered(self, key: tuple[int, int, int], table: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():  # What is compiled has no effects but its result.
             self._tables[key] = table
         return table
@@ -221,6 +224,11 @@ class _Gather(torch.autograd.Function):
         (slots,) = ctx.saved_tensors
         whole = grads[0].new_zeros(ctx.places, *grads[0].shape[1:])
         return whole.index_copy_(0, slots, grads[0][: len(slots)]), None, None
+
+
+def _again(lines: Tensor, parts: int, further: int) -> Tensor:
+    """[L] -> [L, parts] the same lines for each part, which begins so many lines further than the one before."""
+    return lines[:, None] + torch.arange(parts) * further
 
 
 def _taken(x: Tensor, slots: Tensor, count: int) -> Tensor:

@@ -31,64 +31,79 @@ def attended(
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    return _Attended.apply(query, key, value, queries, keys, masks, p)  # type: ignore[no-any-return]
+    whole = _side_by_side(query, key, value) if queries is keys else None
+    parts = (query, key, value) if whole is None else (whole,)
+    return _Attended.apply(queries, keys, masks, p, query.shape[1], *parts)  # type: ignore[no-any-return]
 
 
 class _Attended(torch.autograd.Function):
+    """Of queries, keys and values; or of all in one, [N, 3h, d], which then gets one gradient."""
+
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, queries: Grids, keys: Grids | Spans, masks: Masks, p: float
+        ctx: Any, queries: Grids, keys: Grids | Spans, masks: Masks, p: float, heads: int, *parts: Tensor
     ) -> Tensor:
-        heads = query.shape[1]
-        q, k, v = queries.lines(query), keys.lines(key), keys.lines(value)
+        if len(parts) == 1:
+            q, k, v = queries.lines(parts[0], 3).chunk(3)
+        else:
+            q, (k, v) = queries.lines(parts[0]), (keys.lines(x) for x in parts[1:])
+        context = q.new_empty(len(q), v.shape[-1])
         grids = zip(
-            _by_grid(q, queries, heads), *(_by_grid(x, keys, heads) for x in (k, v)), masks, strict=True
+            *(_by_grid(x, queries, heads) for x in (q, context)), *(_by_grid(x, keys, heads) for x in (k, v)), masks,
+            strict=True,
         )  # fmt: skip
-        context: list[Tensor] = []
         shares: list[Tensor | None] = []
-        for q_here, k_here, v_here, mask in grids:
+        for q_here, out, k_here, v_here, mask in grids:
             scores = _scores(q_here, k_here, mask, heads)
             weights, keep, dropped = _softmax(scores), None, None
             if p:
                 keep = kept(weights.numel(), p).to(weights.dtype).view(weights.shape)
                 dropped = scaled(weights, keep, 1 / (1 - p), out=scores)
-            context.append(torch.bmm(weights if dropped is None else dropped, v_here))
+            torch.bmm(weights if dropped is None else dropped, v_here, out=out)
             shares += [weights, keep, dropped]
         ctx.save_for_backward(q, k, v, *shares)
         ctx.queries, ctx.keys, ctx.heads, ctx.p = queries, keys, heads, p
-        ctx.counts = len(query), len(key)
-        return queries.vectors(_end_to_end(context), heads, len(query))
+        ctx.counts = [len(x) for x in parts]
+        return queries.vectors(context, heads, len(parts[0]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, *shares = ctx.saved_tensors
         queries, keys, heads, p = ctx.queries, ctx.keys, ctx.heads, ctx.p
+        whole = q.new_empty(3, *q.shape) if len(ctx.counts) == 1 else None
+        of_q, of_k, of_v = [torch.empty_like(x) for x in (q, k, v)] if whole is None else whole
         grids = zip(
-            *(_by_grid(x, queries, heads) for x in (q, queries.lines_once(grads[0]))),
-            *(_by_grid(x, keys, heads) for x in (k, v)),
+            *(_by_grid(x, queries, heads) for x in (q, of_q, queries.lines_once(grads[0]))),
+            *(_by_grid(x, keys, heads) for x in (k, of_k, v, of_v)),
             shares[::3], shares[1::3], shares[2::3], strict=True,
         )  # fmt: skip
-        of_q: list[Tensor] = []
-        of_k: list[Tensor] = []
-        of_v: list[Tensor] = []
-        for q_here, grad, k_here, v_here, weights, keep, dropped in grids:
-            of_v.append(torch.bmm((weights if dropped is None else dropped).transpose(1, 2), grad))
+        for q_here, to_q, grad, k_here, to_k, v_here, to_v, weights, keep, dropped in grids:
+            torch.bmm((weights if dropped is None else dropped).transpose(1, 2), grad, out=to_v)
             of_weights = torch.bmm(grad, v_here.transpose(1, 2))
             if keep is not None:
                 scaled(of_weights, keep, 1 / (1 - p), out=of_weights)
             of_scores = _of_softmax(of_weights, weights)
-            of_q.append(_scaled(of_scores, k_here, k_here.shape[-1]))
-            of_k.append(_scaled(of_scores.transpose(1, 2), q_here, q_here.shape[-1]))
-        number, seen = ctx.counts
-        of_query = queries.vectors(_end_to_end(of_q), heads, number)
-        of_key, of_value = (keys.vectors(_end_to_end(x), heads, seen) for x in (of_k, of_v))
-        return of_query, of_key, of_value, None, None, None, None
+            _scaled(of_scores, k_here, k_here.shape[-1], out=to_q)
+            _scaled(of_scores.transpose(1, 2), q_here, q_here.shape[-1], out=to_k)
+        nothing = (None,) * 5
+        if whole is not None:
+            return *nothing, queries.vectors(whole.flatten(0, 1), heads, ctx.counts[0], 3)
+        number, *seen = ctx.counts
+        of_others = [keys.vectors(x, heads, count) for x, count in zip((of_k, of_v), seen, strict=True)]
+        return *nothing, queries.vectors(of_q, heads, number), *of_others
 
 
-def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
-    """[rows x h, width, d] of each grid -> [P, d]"""
-    flat = [part.flatten(0, 1) for part in parts]
-    return flat[0] if len(flat) == 1 else torch.cat(flat)
+def _side_by_side(*parts: Tensor) -> Tensor | None:
+    """[N, 3h, d] where the parts [N, h, d] are all there is of it, one after the other, as one product gives them."""
+    whole, (count, heads, size) = parts[0]._base, parts[0].shape
+    if torch.compiler.is_compiling() or whole is None or whole.shape != (count, 3 * heads * size):
+        return None
+    for before, part in enumerate(parts):
+        if part._base is not whole or part.shape != parts[0].shape or part.stride() != (3 * heads * size, size, 1):
+            return None
+        if part.storage_offset() != whole.storage_offset() + before * heads * size:
+            return None
+    return whole.view(count, 3 * heads, size)
 
 
 def _by_grid(lines: Tensor, grids: Grids | Spans, heads: int) -> Sequence[Tensor]:
@@ -110,9 +125,9 @@ def _scores(query: Tensor, key: Tensor, mask: Mask | None, heads: int) -> Tensor
     return (scores.view(-1, heads, *scores.shape[1:]) + bias[:, None]).flatten(0, 1)
 
 
-def _scaled(one: Tensor, other: Tensor, size: int) -> Tensor:
+def _scaled(one: Tensor, other: Tensor, size: int, out: Tensor | None = None) -> Tensor:
     """The product of each pair of matrices over the square root of the size of heads."""
-    return torch.baddbmm(ZEROS[one.dtype], one, other, beta=0, alpha=size**-0.5)
+    return torch.baddbmm(ZEROS[one.dtype], one, other, beta=0, alpha=size**-0.5, out=out)
 
 
 def _softmax(scores: Tensor) -> Tensor:
