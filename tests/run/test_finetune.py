@@ -177,7 +177,7 @@ def test_scores_are_resumed_to_the_bit_and_transformers_gives_them(pretrained: P
     assert runs.same_weights(home, runs.done(tables("broken")))
     assert runs.metrics(home) == runs.metrics(tmp_path / "broken")
     assert record_of(home).heldout["regress.pearson"] > 0.9
-    said = [answer["predicted"] for answer in Answerer(str(home)).predict(made[:8])]
+    said = [answer["predicted"] for answer in Answerer(str(home), precision="fp32").predict(made[:8])]
     theirs = transformers.pipeline("text-classification", str(home / "model"), function_to_apply="none")
     assert said == pytest.approx([one["score"] for one in theirs([row["text"] for row in made[:8]])], rel=1e-6)
 
