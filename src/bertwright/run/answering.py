@@ -27,6 +27,7 @@ from ..tasks.pairs import OBJECTIVE
 from ..text.tokenizer import Tokenizer
 from ..train.loop import measure
 from ..train.precision import device, products_in, resolve
+from ..train.settled import settled
 from ..train.waiting import Waiting
 from .answers import ROWS_AHEAD, answered, graded, without
 from .choose import task_of, with_columns
@@ -94,7 +95,7 @@ class Answerer:
         if not parts:
             raise RecipeError(f"{self.folder} says nothing of rows: its task is {self.task.name}, for `fill`")
         stream = iter(rows)
-        with Waiting() as waiting:
+        with settled(), Waiting() as waiting:
             while fields := list(islice(stream, ROWS_AHEAD)):
                 unlabelled = [without(one, parts[0].answer_field) for one in fields]
                 asked = Rows(unlabelled, self.tokenizer, self.length)
