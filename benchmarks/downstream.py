@@ -38,8 +38,10 @@ from bertwright.run.sources import open_source
 from bertwright.run.spec import Recipe
 from bertwright.run.start import begin
 from bertwright.run.training import loop_of
+from bertwright.tasks.model import Model
 from bertwright.text.formats import read_rows
 from bertwright.train import optim
+from bertwright.train.loop import Loop
 from bertwright.train.memory import keep_memory
 from bertwright.train.precision import device, resolve
 
@@ -62,6 +64,13 @@ class Rows:
     file: Path
     out: Path
 
+    @classmethod
+    def taken(cls, model: Path, file: Path, number: int, folder: Path) -> Rows:
+        """The first so many rows of a file."""
+        taken = [{"text": row["text"], "label": str(row["label"])} for row in islice(read_rows(file), number)]
+        Dataset.from_list(taken).to_json(folder / "rows.jsonl", force_ascii=False)
+        return cls(model, folder / "rows.jsonl", folder)
+
     def texts(self) -> list[str]:
         return [row["text"] for row in read_rows(self.file)]
 
@@ -71,7 +80,8 @@ class Rows:
         return Dataset.from_list([{"text": row["text"], "label": labels[row["label"]]} for row in rows])
 
 
-def our_finetuning(rows: Rows) -> float:
+def our_loop(rows: Rows, epochs: int = 1) -> tuple[Loop[Model], int]:
+    """A fine-tuning as `bertwright finetune` would begin it, and how many steps it has; its texts are cut to tokens."""
     keep_memory()
     recipe = Recipe.of(
         {
@@ -79,7 +89,7 @@ def our_finetuning(rows: Rows) -> float:
             "task": "classify",
             "data": {"train": str(rows.file), "dev": str(rows.file)},
             "encoder": {"start": str(rows.model)},
-            "train": {"epochs": 1.0},
+            "train": {"epochs": float(epochs)},
         }
     )
     source = open_source(recipe, task_of("classify", {}))
@@ -87,10 +97,14 @@ def our_finetuning(rows: Rows) -> float:
     recipe = with_defaults(recipe, source.task, built.encoder.config.hidden_size)
     built.set_dropout(recipe.train.dropout or 0.0)
     built.to(device())
-    number = len(rows.texts())
     # As a run does to know how many there are; the Trainer's texts are cut beforehand too.
-    steps = -(-source.plan(recipe).examples_per_epoch // (recipe.train.batch_size or 32))
-    loop = loop_of(recipe, built, source.feed(recipe), steps)
+    steps = -(-epochs * source.plan(recipe).examples_per_epoch // (recipe.train.batch_size or 32))
+    return loop_of(recipe, built, source.feed(recipe), steps), steps
+
+
+def our_finetuning(rows: Rows) -> float:
+    number = len(rows.texts())
+    loop, steps = our_loop(rows)
     started = time.perf_counter()
     for _ in loop.steps(steps):
         pass
@@ -169,10 +183,8 @@ def main() -> None:
     args = parser.parse_args()
     model = args.classifier / "model" if (args.classifier / "model").is_dir() else args.classifier
     with tempfile.TemporaryDirectory() as folder:
-        rows = Rows(model, Path(folder) / "rows.jsonl", Path(folder))
-        taken = [{"text": row["text"], "label": str(row["label"])} for row in islice(read_rows(args.file), args.rows)]
-        Dataset.from_list(taken).to_json(rows.file, force_ascii=False)
-        print(f"{len(taken)} rows, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}\n")
+        rows = Rows.taken(model, args.file, args.rows, Path(folder))
+        print(f"{len(rows.texts())} rows, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}\n")
         print("| | | rows/s | ours is faster by |\n|---|---|--:|--:|")
         fresh = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
         with fresh as processes:
