@@ -128,6 +128,15 @@ def with_torch_attention(args: argparse.Namespace) -> None:
     attention.attended = attention._fused
 
 
+def without_narrow_norms(args: argparse.Namespace) -> None:
+    """What layers add, normalise and hand on in fp32, as autocast leaves it."""
+    from torch import nn
+
+    from bertwright.nn.norm import Norm
+
+    Norm.forward = nn.LayerNorm.forward
+
+
 def without_short_waits(args: argparse.Namespace) -> None:
     """Threads that spin as long as OpenMP lets them; set by the parent."""
 
@@ -157,6 +166,7 @@ LEVERS: dict[str, Callable[[argparse.Namespace], None]] = {
     "padding in attention's grids": with_padding_attended,
     "one padded grid in attention": without_grids,
     "torch's fused attention": with_torch_attention,
+    "what layers hand on in fp32": without_narrow_norms,
     "memory given back": without_memory,
     "threads that spin": without_short_waits,
     "dropout 0.1": with_dropout,

@@ -106,6 +106,7 @@ def test_bf16_stays_close(make_batch: MakeBatch, lengths: tuple[int, ...]) -> No
     encoder.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
         half = loss()
+        assert encoder(batch).dtype == torch.float32
     half.backward()
     assert half.item() == pytest.approx(whole.item(), rel=5e-3)
     for name, parameter in encoder.named_parameters():

@@ -126,9 +126,12 @@ class Encoder(nn.Module, Architecture):
             raise RecipeError(f"pooling {pooling!r}: transformers' classifiers of {kind!r} read {accepted}")
 
     def forward(self, batch: Batch) -> Tensor:
-        """[R, H] at `batch.reads`, or [N, H]. Raises InputError for a sequence longer than the config's positions."""
+        """[R, H] at `batch.reads`, or [N, H], in the weights' type, also under autocast.
+
+        Raises InputError for a sequence longer than the config's positions.
+        """
         self._refuse_longer(batch)
-        return in_even_tokens(self.encode, batch)
+        return in_even_tokens(self.encode, batch).to(self.word_embeddings.weight.dtype)
 
     def logits(self, predictor: nn.Module, hidden: Tensor) -> Tensor:
         """[M, H] -> [M, V], by a `predictor` and the word embeddings, which stay the encoder's own."""

@@ -20,6 +20,7 @@ from ..nn.embedding import Embedding
 from ..nn.heads import NormPooler, Predictor
 from ..nn.layers import PreNormLayer
 from ..nn.local import windowed
+from ..nn.norm import Norm
 from ..nn.rotation import Rotation
 from . import checking
 from .activations import activation
@@ -170,8 +171,8 @@ def _layer(config: PretrainedConfig, index: int) -> PreNormLayer:
     return layer
 
 
-def _norm(config: PretrainedConfig) -> nn.LayerNorm:
-    return nn.LayerNorm(config.hidden_size, config.norm_eps, bias=False)
+def _norm(config: PretrainedConfig) -> Norm:
+    return Norm(config.hidden_size, config.norm_eps, bias=False)
 
 
 def _check(config: PretrainedConfig) -> None:

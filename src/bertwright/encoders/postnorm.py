@@ -15,6 +15,7 @@ from ..nn.causal import causal
 from ..nn.dropout import Dropout
 from ..nn.embedding import Embedding
 from ..nn.layers import PostNormLayer
+from ..nn.norm import Norm
 from . import checking
 from .activations import activation
 from .base import Encoder, as_tied
@@ -44,7 +45,7 @@ class PostNormEncoder(Encoder):
         self.words = called(Embedding(config.vocab_size, width), "embeddings.word_embeddings")
         self.places = called(Embedding(config.max_position_embeddings, width), "embeddings.position_embeddings")
         self.segments = called(Embedding(config.type_vocab_size, width), "embeddings.token_type_embeddings")
-        self.norm = called(nn.LayerNorm(width, config.layer_norm_eps), "embeddings.LayerNorm")
+        self.norm = called(Norm(width, config.layer_norm_eps), "embeddings.LayerNorm")
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     @property

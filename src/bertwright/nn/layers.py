@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .attention import Layout, attention
 from .dropout import Dropout
 from .linear import Linear, linear
+from .norm import Norm
 from .rotation import Rotation
 
 Activation = Callable[[Tensor], Tensor]
@@ -29,10 +30,10 @@ class PostNormLayer(nn.Module):
         self.key = Linear(hidden, hidden)
         self.value = Linear(hidden, hidden)
         self.attention_output = Linear(hidden, hidden)
-        self.attention_norm = nn.LayerNorm(hidden, eps)
+        self.attention_norm = Norm(hidden, eps)
         self.intermediate = Linear(hidden, intermediate)
         self.output = Linear(intermediate, hidden)
-        self.output_norm = nn.LayerNorm(hidden, eps)
+        self.output_norm = Norm(hidden, eps)
         self.dropout = Dropout()
         self.attention_dropout = Dropout()
         self.activation = activation
@@ -75,10 +76,10 @@ class PreNormLayer(nn.Module):
     def __init__(self, hidden: int, heads: int, intermediate: int, eps: float, activation: Activation) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_norm: nn.Module = nn.LayerNorm(hidden, eps, bias=False)
+        self.attention_norm: nn.Module = Norm(hidden, eps, bias=False)
         self.query_key_value = Linear(hidden, 3 * hidden, bias=False)
         self.attention_output = Linear(hidden, hidden, bias=False)
-        self.forward_norm = nn.LayerNorm(hidden, eps, bias=False)
+        self.forward_norm = Norm(hidden, eps, bias=False)
         self.input_and_gate = Linear(hidden, 2 * intermediate, bias=False)
         self.output = Linear(intermediate, hidden, bias=False)
         self.output_norm: nn.Module = nn.Identity()

@@ -120,15 +120,15 @@ def _activations(encoder: Encoder, one: Pass) -> int:
 
 
 def _kept(encoder: Encoder, layer: nn.Module, one: Pass) -> int:
-    """Bytes a token that a layer keeps; norms read fp32, and products a copy of that in their own form."""
+    """Bytes a token that a layer keeps; what norms give is a product's input, which is kept in its own form."""
     hidden, inner, a = encoder.config.hidden_size, encoder.config.intermediate_size, one.width
-    copies = 2 * a * hidden
+    norms = 2 * (4 if one.device.type == "cuda" else a) * hidden + 2 * a * hidden
     if isinstance(layer, PreNormLayer):
-        # Two inputs of norms; queries, keys and values, the first two also turned; the context; four inner tensors.
-        return 8 * hidden + copies + a * (3 + 2 + 1) * hidden + 4 * a * inner
+        # What norms read and give; queries, keys, values, the first two also turned; the context; four inner tensors.
+        return norms + a * (3 + 2 + 1) * hidden + 4 * a * inner
     dropped = 2 * a * hidden if one.dropout else 0
-    # Two inputs of norms; queries, keys and values; the context; what the activation is of, and what it gives.
-    return 8 * hidden + copies + a * (3 + 1) * hidden + 2 * a * inner + dropped
+    # What norms read and give; queries, keys and values; the context; what the activation is of, and what it gives.
+    return norms + a * (3 + 1) * hidden + 2 * a * inner + dropped
 
 
 def _scores(encoder: Encoder, one: Pass) -> int:
