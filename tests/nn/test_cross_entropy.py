@@ -83,7 +83,7 @@ def test_in_bf16(scale: float) -> None:
 def test_z_loss_in_bf16() -> None:
     """What it adds to the gradient is some thousandths of it, less than bf16 tells apart."""
     draws = torch.Generator().manual_seed(1)
-    x, weight, bias = (torch.randn(shape, generator=draws).mul_(0.1) for shape in ((400, 128), (2000, 128), (2000,)))
+    x, weight, bias = (torch.randn(shape, generator=draws).mul_(0.3) for shape in ((400, 128), (2000, 128), (2000,)))
     parameters = tuple(one.requires_grad_() for one in (x, weight, bias))
     targets = torch.randint(2000, (400,), generator=draws)
 
@@ -94,7 +94,7 @@ def test_z_loss_in_bf16() -> None:
         return [a - b for a, b in grads]
 
     for mine, exact in zip(added(bf16=True), added(bf16=False), strict=True):
-        assert abs(float((mine * exact).sum() / exact.square().sum()) - 1) < 0.1
+        assert float((mine - exact).norm()) < 0.05 * float(exact.norm())
 
 
 def test_a_gradient_only_where_one_is_asked() -> None:

@@ -67,7 +67,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             shares[rows:] = 0
             shares.view(-1)[places] -= 1
             # z-loss adds `pull` times the softmax to the gradient of a row's logits. Those are some thousandths of it,
-            # which bf16 would round away here; so they go where the gradient meets x and the weights.
+            # which bf16 would round away here and from x; so they have columns of their own where the gradient meets x.
             pull = 2 * z_loss * normaliser if z_loss else None
             ctx.save_for_backward(shares, narrow, table, targets, pull)
             ctx.rows, ctx.types = rows, (x.dtype, weight.dtype, bias.dtype)
@@ -87,11 +87,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 to_x.mul_(1 + pull[:, None]).add_(pull[:, None] * table[targets])
             to_x.mul_(grads[0])
         if of_weight or of_bias:
-            width = narrow.shape[1]
             to_both = shares.t() @ _with_columns(narrow, pull)
+            width = narrow.shape[1]
             to_weight = to_both[:, :width].to(weight_type)
-            to_bias = to_both[:, width : width + 2].to(bias_type).sum(1)
+            to_bias = to_both[:, -_COLUMNS:][:, :2].to(bias_type).sum(1)
             if pull is not None:
+                to_weight.add_(to_both[:, width : 2 * width])
                 to_weight.index_add_(0, targets, (pull[:, None] * narrow[: ctx.rows]).to(weight_type))
                 to_bias.index_add_(0, targets, pull.to(bias_type))
             to_weight.mul_(grads[0])
@@ -100,7 +101,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _with_columns(x: Tensor, pull: Tensor | None) -> Tensor:
-    """[M', H + 32] x [M', H] times 1 + pull [M], and columns of ones, of `pull` and of zeros.
+    """[M', H + 32], or [M', 2 H + 32] with `pull` [M]: x [M', H], `pull` times x; columns of ones, `pull` and zeros.
 
     The bias is a weight on those columns: an eighth more of a product takes a CPU a third of the time of a sum over
     rows of its own.
@@ -111,8 +112,9 @@ def _with_columns(x: Tensor, pull: Tensor | None) -> Tensor:
         return torch.cat((x, columns), 1)
     rows = len(pull)
     columns[:rows, 1] = pull.to(x.dtype)
-    scaled = (x[:rows] * (1 + pull[:, None])).to(x.dtype)
-    return torch.cat((torch.cat((scaled, x[rows:])), columns), 1)
+    pulled = torch.zeros_like(x)
+    pulled[:rows] = pull[:, None] * x[:rows]
+    return torch.cat((x, pulled, columns), 1)
 
 
 def _hit_and_rival(logits: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:

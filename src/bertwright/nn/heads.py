@@ -84,4 +84,5 @@ class Predictor(nn.Module):
         return linear_cross_entropy(transformed, embedding, self.bias, targets, z_loss)
 
     def _transformed(self, hidden: Tensor) -> Tensor:
-        return self.norm(self.activation(self.dense(hidden)))
+        # In the weights' type also under autocast: what z-loss adds to a gradient of bf16 is rounded away.
+        return self.norm(self.activation(self.dense(hidden)).to(self.norm.weight.dtype))
