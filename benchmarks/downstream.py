@@ -4,8 +4,9 @@
 
 CLASSIFIER is a checkpoint fine-tuned with `bertwright finetune --task classify`, ROWS has its texts and labels.
 Fine-tuning is timed over one pass of `--rows` rows: ours in batches of 32, stepping the words that were read and, to
-compare, all of them; the Trainer at its defaults (batches of 8, padded to the longest of each) and at its best flags
-(batches of 32 of like length, bf16 where the hardware has it, fused AdamW), without and with our allocator settings.
+compare, all of them; the Trainer at its defaults (batches of 8), with every text padded to 128 tokens as `run_glue` and
+the tutorials have it, and with each batch padded to its longest; and at its best flags (batches of 32 of like length,
+bf16 where the hardware has it, fused AdamW), without and with our allocator settings.
 On both sides texts are cut to tokens before. Prediction: ours as `bertwright predict` does, and `transformers.pipeline`
 in batches of 32. Everyone has a new process for each round, as a person's command has; loading is not timed. In
 alternation; medians.
@@ -20,6 +21,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -117,10 +119,11 @@ def our_finetuning_of_whole_tables(rows: Rows) -> float:
     return our_finetuning(rows)
 
 
-def their_finetuning(rows: Rows, **flags: Any) -> float:
+def their_finetuning(rows: Rows, padding: bool | str = False, **flags: Any) -> float:
     tokenizer = transformers.AutoTokenizer.from_pretrained(rows.model)
     classifier = transformers.AutoModelForSequenceClassification.from_pretrained(rows.model)
-    data = rows.columns().map(lambda one: tokenizer(one["text"], truncation=True, max_length=128), batched=True)
+    cut = partial(tokenizer, truncation=True, max_length=128, padding=padding)
+    data = rows.columns().map(lambda one: cut(one["text"]), batched=True)
     arguments = transformers.TrainingArguments(
         str(rows.out), num_train_epochs=1, use_cpu=device().type == "cpu", report_to=[], save_strategy="no",
         logging_strategy="no", disable_tqdm=True, **flags,
@@ -135,6 +138,10 @@ def their_finetuning(rows: Rows, **flags: Any) -> float:
     started = time.perf_counter()
     trainer.train()
     return len(data) / (time.perf_counter() - started)
+
+
+def their_finetuning_as_run_glue(rows: Rows) -> float:
+    return their_finetuning(rows, padding="max_length")
 
 
 def their_best_finetuning(rows: Rows) -> float:
@@ -165,7 +172,8 @@ WAYS = {
     "fine-tuning": {
         "bertwright": our_finetuning,
         "bertwright, stepping words that nobody read": our_finetuning_of_whole_tables,
-        "Trainer, defaults": their_finetuning,
+        "Trainer, defaults, padded to 128": their_finetuning_as_run_glue,
+        "Trainer, defaults, padded to a batch's longest": their_finetuning,
         "Trainer, best flags": their_best_finetuning,
         "Trainer, best flags, our allocator settings": their_best_finetuning_keeping_memory,
     },
