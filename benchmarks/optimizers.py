@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from bertwright.data.feed import Feed
 from bertwright.data.plan import Plan
@@ -36,17 +38,21 @@ TASK = MaskedLM()
 LENGTH, MICRO_TOKENS, HELDOUT, SEED = 128, 8192, 1000, 1
 
 
-class Measured(torch.optim.Optimizer):
-    """AdamW whose update of a tensor is looked at before it is taken: as `stable` or as `lamb` does."""
+class Looking(torch.optim.Optimizer, ABC):
+    """Adam whose update of a tensor is looked at before it is taken."""
 
-    def __init__(self, model: Model, way: str, lr: float) -> None:
+    def __init__(self, model: Model, lr: float) -> None:
         named = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in named if (p.ndim > 1) is matrices], "decay": decay}
             for matrices, decay in ((True, 0.01), (False, 0.0))
         ]
         super().__init__(groups, {"lr": lr})
-        self.way, self.done = way, 0
+        self.done = 0
+
+    @abstractmethod
+    def take(self, p: Tensor, update: Tensor, second: Tensor, lr: float, decay: float) -> None:
+        """Steps `p` by Adam's `update`; `second` is the moment under its root."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -54,26 +60,35 @@ class Measured(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._one(p, group["lr"], group["decay"])
+                    self.take(p, *self._update(p), group["lr"], group["decay"])
 
-    def _one(self, p: torch.Tensor, lr: float, decay: float) -> None:
+    def _update(self, p: Tensor) -> tuple[Tensor, Tensor]:
         state = self.state[p]
         first = state.setdefault("first", torch.zeros_like(p)).lerp_(p.grad, 0.1)
         second = state.setdefault("second", torch.zeros_like(p)).lerp_(p.grad.square(), 0.001)
         corrected = second / (1 - 0.999**self.done)
-        update = first / (1 - 0.9**self.done) / (corrected.sqrt() + 1e-8)
-        if self.way == "stable":
-            rms = (p.grad.square() / corrected.clamp(min=1e-16)).mean().sqrt()
-            p.mul_(1 - lr * decay).sub_(update, alpha=lr / max(1.0, float(rms)))
-            return
+        return first / (1 - 0.9**self.done) / (corrected.sqrt() + 1e-8), corrected
+
+
+class StableAdamW(Looking):
+    def take(self, p: Tensor, update: Tensor, second: Tensor, lr: float, decay: float) -> None:
+        rms = float((p.grad.square() / second.clamp(min=1e-16)).mean().sqrt())
+        p.mul_(1 - lr * decay).sub_(update, alpha=lr / max(1.0, rms))
+
+
+class Lamb(Looking):
+    def take(self, p: Tensor, update: Tensor, second: Tensor, lr: float, decay: float) -> None:
         update += decay * p
         size, length = float(p.norm()), float(update.norm())
         p.sub_(update, alpha=lr * (size / length if size and length else 1.0))
 
 
+THEIRS = {"stable": StableAdamW, "lamb": Lamb}
+
+
 def made(way: str, lr: float, model: Model) -> AnyOptimizer:
-    if way in ("stable", "lamb"):
-        return Measured(model, way, lr)
+    if way in THEIRS:
+        return THEIRS[way](model, lr)
     return optimizer(way, model, lr=lr, matrix_lr=0.02, weight_decay=0.01)
 
 

@@ -30,6 +30,21 @@ def test_the_predictor_multiplies_by_the_embeddings_and_owns_none() -> None:
     assert words.weight.grad is not None
 
 
+def test_the_predictor_hands_on_what_z_loss_adds_in_bf16() -> None:
+    torch.manual_seed(0)
+    predictor, x, words = Predictor(128, 2000, 1e-12, F.gelu), torch.randn(400, 128), torch.randn(2000, 128) * 0.1
+    targets = torch.randint(2000, (400,))
+
+    def added(bf16: bool) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            totals = [predictor.loss(x, words, targets, z_loss).total for z_loss in (1e-4, 0.0)]
+        with_it, without = (torch.autograd.grad(total, predictor.norm.bias)[0] for total in totals)
+        return with_it - without
+
+    exact = added(bf16=False)
+    assert float((added(bf16=True) - exact).norm()) < 0.05 * float(exact.norm())
+
+
 def test_parts_without_biases() -> None:
     pooler, predictor = NormPooler(4, 1e-5, F.gelu), Predictor(4, 11, 1e-5, F.gelu, inner_biases=False)
     x = torch.randn(3, 4)

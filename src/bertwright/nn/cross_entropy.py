@@ -87,10 +87,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 to_x.mul_(1 + pull[:, None]).add_(pull[:, None] * table[targets])
             to_x.mul_(grads[0])
         if of_weight or of_bias:
-            to_both = shares.t() @ _with_columns(narrow, pull)
             width = narrow.shape[1]
+            to_both = shares.t() @ _with_columns(narrow, pull)
             to_weight = to_both[:, :width].to(weight_type)
-            to_bias = to_both[:, -_COLUMNS:][:, :2].to(bias_type).sum(1)
+            to_bias = to_both[:, -_COLUMNS : 2 - _COLUMNS].to(bias_type).sum(1)
             if pull is not None:
                 to_weight.add_(to_both[:, width : 2 * width])
                 to_weight.index_add_(0, targets, (pull[:, None] * narrow[: ctx.rows]).to(weight_type))
